@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The out-of-memory choice. */
+#ifndef WEIR_ENGINE_OOM_H
+#define WEIR_ENGINE_OOM_H
+
+#include "engine/alloc.h"
+
+/* rss + swap entries + page-table pages + adj * (total / 1000); LONG_MIN =
+ * never. Pages. */
+int64_t weir__oom_badness(const struct aspace *as, uint64_t total);
+/* (1000 + badness * 1000 / total) * 2 / 3 */
+int64_t weir__oom_score(int64_t badness, uint64_t total);
+/* True when something was done (a victim chosen or still dying): retry. */
+bool weir__out_of_memory(struct engine *e, gfp_t gfp, unsigned order);
+
+#endif

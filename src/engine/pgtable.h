@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page tables: four levels of 512 entries, one frame each, as on x86-64.
+ *
+ * The entry is the book of one program page. On the live host the real page
+ * table is the kernel's; ours follows it, and BUSY marks an entry whose real
+ * page is on the move:
+ *
+ *   none                 never touched, or dropped
+ *   PRESENT              in place: the program reaches it
+ *   PRESENT|HINT         unmapped, still in its frame: the next touch faults
+ *                        and gets the same frame back
+ *   SWAP(type, offset)   contents in a swap slot
+ *   POISON               contents lost: every touch is an error
+ *   any of these | BUSY  a host call is under way for this address; only the
+ *                        task that set BUSY changes the entry
+ *
+ * Entries change under the aspace lock. The simulated MMU also sets ACCESSED
+ * and DIRTY by atomic or.
+ */
+#ifndef WEIR_ENGINE_PGTABLE_H
+#define WEIR_ENGINE_PGTABLE_H
+
+#include "engine/alloc.h"
+
+#define PTE_PRESENT   ((uint64_t)1 << 0)
+#define PTE_WRITE     ((uint64_t)1 << 1)
+#define PTE_ACCESSED  ((uint64_t)1 << 2)
+#define PTE_DIRTY     ((uint64_t)1 << 3)
+#define PTE_HINT      ((uint64_t)1 << 4)
+#define PTE_BUSY      ((uint64_t)1 << 5)
+#define PTE_SWAP      ((uint64_t)1 << 6)
+#define PTE_EXCLUSIVE ((uint64_t)1 << 7)
+#define PTE_POISON    ((uint64_t)1 << 8)
+
+#define PTE_PFN_SHIFT 16
+
+/* Swap entry: type in the low 5 bits, offset above; 0 is no entry since
+ * slot 0 of an area (its header) is never used. */
+typedef uint64_t swp_entry_t;
+#define SWP_TYPE_BITS 5
+
+static inline swp_entry_t swp_entry(unsigned type, uint64_t offset)
+{
+	return offset << SWP_TYPE_BITS | type;
+}
+static inline unsigned swp_type(swp_entry_t s)
+{
+	return (unsigned)(s & ((1u << SWP_TYPE_BITS) - 1));
+}
+static inline uint64_t swp_offset(swp_entry_t s)
+{
+	return s >> SWP_TYPE_BITS;
+}
+
+static inline uint64_t pte_mk(pfn_t pfn, uint64_t bits)
+{
+	return (uint64_t)pfn << PTE_PFN_SHIFT | PTE_PRESENT | bits;
+}
+static inline pfn_t pte_pfn(uint64_t pte)
+{
+	return (pfn_t)(pte >> PTE_PFN_SHIFT);
+}
+static inline uint64_t pte_mk_swap(swp_entry_t s, uint64_t bits)
+{
+	return s << PTE_PFN_SHIFT | PTE_SWAP | bits;
+}
+static inline swp_entry_t pte_swap(uint64_t pte)
+{
+	return pte >> PTE_PFN_SHIFT;
+}
+
+/* The root table. 0 or -ENOMEM. */
+int weir__pgtable_create(struct aspace *as);
+/* Frees every table; all entries must be none. */
+void weir__pgtable_destroy(struct aspace *as);
+
+/* => called with the aspace lock held. NULL where no table covers addr. */
+pte_t *weir__pte(struct aspace *as, uint64_t addr);
+/*
+ * Makes sure that a table covers every page of [start, end). Takes the aspace
+ * lock itself; may sleep as gfp says. 0 or -ENOMEM.
+ */
+int weir__pte_alloc(struct aspace *as, uint64_t start, uint64_t end, gfp_t gfp);
+/* => lock held. Calls fn for each non-empty entry of [start, end), in order;
+ * stops when fn returns non-zero and returns that. Skips absent tables. */
+int weir__pte_walk(struct aspace *as, uint64_t start, uint64_t end,
+		   int (*fn)(struct aspace *as, uint64_t addr, pte_t *pte,
+			     void *arg),
+		   void *arg);
+/* Frees tables of [start, end) that hold only empty entries. */
+void weir__pgtable_trim(struct aspace *as, uint64_t start, uint64_t end);
+
+/*
+ * BUSY. Both with the aspace lock held; wait drops and retakes the lock, so
+ * the caller looks everything up again. end wakes the waiters.
+ */
+void weir__pte_busy_wait(struct aspace *as);
+void weir__pte_busy_end(struct aspace *as);
+
+bool weir__pgtable_is_valid(struct aspace *as);
+
+#endif

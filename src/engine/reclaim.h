@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Triggers: kswapd (kswapd.c), direct and manual reclaim (reclaim.c). */
+#ifndef WEIR_ENGINE_RECLAIM_H
+#define WEIR_ENGINE_RECLAIM_H
+
+#include "engine/vmscan.h"
+
+/* Starts one kswapd for each node. 0 or -errno. */
+int weir__kswapd_start(struct engine *e);
+void weir__kswapd_stop(struct engine *e);
+/* [any] */
+void weir__wakeup_kswapd(struct engine *e, struct zone *z, gfp_t gfp,
+			 unsigned order, unsigned highest_zone);
+bool weir__pgdat_balanced(struct node *n, unsigned order,
+			  unsigned highest_zone);
+/* One run to the high watermark; the order it ended at. For tests too. */
+unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
+			     unsigned highest_zone);
+
+/* Pages freed (0 = none). The caller is not in reclaim already. */
+uint64_t weir__try_to_free_pages(struct engine *e, gfp_t gfp, unsigned order);
+/* memory.reclaim: 0, or -EAGAIN when fewer than nr could be freed.
+ * swappiness -1 = default. *freed is always set. */
+int weir__reclaim_pages(struct engine *e, uint64_t nr, int swappiness,
+			uint64_t *freed);
+
+#endif

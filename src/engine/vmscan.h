@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scanning: how much of which list (vmscan.c), what becomes of an isolated
+ * page (pagelist.c), waiting (throttle in vmscan.c).
+ */
+#ifndef WEIR_ENGINE_VMSCAN_H
+#define WEIR_ENGINE_VMSCAN_H
+
+#include "engine/alloc.h"
+
+#define DEF_PRIORITY	 12
+#define SWAP_CLUSTER_MAX 32
+
+struct reclaim_stat {
+	unsigned nr_dirty, nr_unqueued_dirty, nr_congested, nr_writeback;
+	unsigned nr_immediate, nr_pageout, nr_taken, nr_file_taken;
+	unsigned nr_activate[2], nr_ref_keep, nr_unmap_fail, nr_busy;
+};
+
+enum reclaimer { RECLAIM_KSWAPD, RECLAIM_DIRECT, RECLAIM_PROACTIVE };
+
+/* Request, permissions and results of one reclaim run. */
+struct scan_control {
+	/* request */
+	uint64_t nr_to_reclaim;
+	gfp_t gfp;
+	int8_t order, priority;
+	uint8_t reclaim_zone; /* highest useful zone */
+	enum reclaimer who;
+	int swappiness; /* -1 = the engine's; 201 = anon only */
+	/* permissions */
+	bool may_writepage, may_unmap, may_swap;
+	bool may_deactivate[2]; /* [anon, file] */
+	bool force_deactivate, ignore_references;
+	bool cache_trim_mode, no_cache_trim_mode, file_is_tiny;
+	bool full_walk, proactive, hibernation;
+	/* results */
+	bool skipped_deactivate;
+	uint64_t nr_scanned, nr_reclaimed;
+	struct reclaim_stat round; /* of the current node pass */
+};
+
+/* One pass over a node at sc->priority. */
+void weir__shrink_node(struct engine *e, struct node *n,
+		       struct scan_control *sc);
+/* Ages 32 active anon pages when inactive anon is low. */
+void weir__age_active_anon(struct engine *e, struct node *n,
+			   struct scan_control *sc);
+
+/* Exact formulas, apart for the tests. nr[NR_LRU_LISTS-1]. */
+void weir__get_scan_count(struct engine *e, struct lruvec *v,
+			  struct scan_control *sc, uint64_t *nr);
+/* share numerators of rule FRACT: ap, fp */
+void weir__scan_fractions(unsigned swappiness, uint64_t anon_cost,
+			  uint64_t file_cost, uint64_t *ap, uint64_t *fp);
+
+/*
+ * The decision tree over isolated, unlocked pages (frame.lru links). Freed
+ * ones are gone; the rest is back on `pages`. Returns pages freed.
+ */
+unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
+				struct node *n, struct scan_control *sc,
+				struct reclaim_stat *st,
+				bool ignore_references);
+
+void weir__reclaim_throttle(struct engine *e, struct node *n,
+			    enum throttle_reason why);
+/* Write-back of pages ended: wakes who is throttled on it. [any] */
+void weir__throttle_written(struct engine *e, struct node *n, unsigned pages);
+
+#endif

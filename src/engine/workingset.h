@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Refault distance: shadow entries, the clock, the decision. */
+#ifndef WEIR_ENGINE_WORKINGSET_H
+#define WEIR_ENGINE_WORKINGSET_H
+
+#include "engine/types.h"
+
+/* A shadow is an odd number: bit 0 tells it from a frame. */
+uint64_t weir__workingset_eviction(struct engine *e, struct frame *f);
+void weir__workingset_age_nonresident(struct lruvec *v, uint64_t pages);
+/* The page came back: counts, and sets ACTIVE / WORKINGSET by the distance.
+ * => called with the page lock held, page not on a list yet */
+void weir__workingset_refault(struct engine *e, struct frame *f,
+			      uint64_t shadow);
+/* An inactive page became active. */
+void weir__workingset_activation(struct engine *e, struct frame *f);
+
+uint64_t weir__shadow_pack(struct engine *e, uint64_t clock, unsigned node,
+			   bool workingset);
+void weir__shadow_unpack(struct engine *e, uint64_t shadow, uint64_t *clock,
+			 unsigned *node, bool *workingset);
+/* fls(total - 1) - bits, at least 0. */
+unsigned weir__bucket_order(uint64_t total_pages, unsigned bits);
+/* The bare rule: distance <= size of what competes. */
+bool weir__refault_activates(bool file, bool swap_left, uint64_t distance,
+			     uint64_t active_file, uint64_t inactive_file,
+			     uint64_t active_anon, uint64_t inactive_anon);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A store keeps pages somewhere else: numbered slots of 4 KiB, read and written
+ * in runs, asynchronously. Back ends (file, later zmem and nbd) and wrappers
+ * (error, delay, log) implement this table.
+ *
+ * Every stored page carries a checksum kept by the store, verified on the way
+ * in: a mismatch is -EBADMSG for that page, never a wrong byte.
+ */
+#ifndef WEIR_STORE_H
+#define WEIR_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct store;
+struct uring;
+
+#define STORE_RUN_MAX 256
+
+/* One run. Everything but status is the caller's to fill. */
+struct store_req {
+	bool write;
+	unsigned nr;	/* pages, 1..STORE_RUN_MAX */
+	uint64_t slot;	/* first slot */
+	void **buf;	/* [nr] page-aligned addresses */
+	int16_t *status; /* [nr] out: 0, -EIO, -ENOSPC, -EBADMSG */
+	/* Called once, by whoever reaps; must not sleep. */
+	void (*done)(struct store_req *r);
+	void *owner;
+	struct iovec *iov; /* [nr] scratch of the store */
+	uint64_t scratch[4];
+};
+
+struct store_ops {
+	const char *name;
+	void (*submit)(struct store *s, struct store_req *r);
+	void (*discard)(struct store *s, uint64_t slot, unsigned nr);
+	/* In a forked child, before any other call: own ring, same file. */
+	void (*after_fork)(struct store *s, struct uring *ring);
+	void (*close)(struct store *s);
+};
+
+struct store {
+	const struct store_ops *ops;
+	uint64_t slots;	      /* capacity, slot 0 included */
+	uint64_t bytes_used;  /* what it takes on the device now, about */
+};
+
+struct store_file_opts {
+	/* A directory: an unlinked file in it. Otherwise a path that must not
+	 * exist: created 0600 and unlinked at once. */
+	const char *path;
+	uint64_t bytes;	 /* capacity */
+	bool buffered;	 /* no O_DIRECT */
+	struct uring *ring;
+	/* memory for the store's own arrays, zero-filled; never freed */
+	void *(*meta_alloc)(void *ctx, size_t bytes);
+	void *ctx;
+};
+
+/* 0, or -errno with a sentence in err. */
+int store_file_open(const struct store_file_opts *o, struct store **out,
+		    char *err, size_t errlen);
+
+/*
+ * Wrapper for tests: fails reads or writes of `under`. Spec, comma separated:
+ * read-eio=N (every N-th page read fails), write-eio=N, write-enospc=N,
+ * flip=N (a bit of every N-th page read is flipped before the check).
+ */
+int store_error_wrap(struct store *under, const char *spec, struct store **out,
+		     char *err, size_t errlen);
+
+#endif
