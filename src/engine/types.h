@@ -326,6 +326,7 @@ typedef uint32_t gfp_t;
 struct swap;	/* swap.c */
 struct slab;	/* slab.c */
 struct shrinkers; /* shrinker.c */
+struct iopool;	  /* iopool.c */
 
 struct engine_config {
 	struct weir_host *host;
@@ -355,6 +356,7 @@ struct engine {
 	struct slab *slab;
 	struct swap *swap;
 	struct shrinkers *shrinkers;
+	struct iopool *iopool;
 
 	struct spin aspaces_lock;
 	struct list_head aspaces;

@@ -63,6 +63,18 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 				struct reclaim_stat *st,
 				bool ignore_references);
 
+/*
+ * Test-and-clears the accessed bits of all pages on the list in one batch. On
+ * machines without accessed bits that means: takes them out of place, so that
+ * the next touch shows (pagelist.c). Each frame's answer is left in
+ * frame.error: AGE_YOUNG_MASK = regions in which it was young, and flags.
+ * Returns how many were young.
+ */
+#define AGE_YOUNG_MASK 0xffffu
+#define AGE_LOCKED     (1u << 16) /* a locked region maps it */
+#define AGE_UNKNOWN    (1u << 17) /* could not tell: leave it alone */
+unsigned weir__page_list_age(struct engine *e, struct list_head *pages);
+
 void weir__reclaim_throttle(struct engine *e, struct node *n,
 			    enum throttle_reason why);
 /* Write-back of pages ended: wakes who is throttled on it. [any] */
