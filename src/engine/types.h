@@ -92,7 +92,9 @@ enum {
 	FRAME_BUDDY = 1u << 21,	 /* head of a free block, order in .order */
 	FRAME_ZERO = 1u << 22,	 /* mapped as zeros, not written since */
 	FRAME_TAIL = 1u << 23,	 /* not the first frame of a block in use */
-	FRAME_KERNEL = 1u << 24	 /* engine-owned for other reasons */
+	FRAME_KERNEL = 1u << 24, /* engine-owned for other reasons */
+	FRAME_ISOLATED_ANON = 1u << 25, /* counted in node.nr_isolated[0] */
+	FRAME_ISOLATED_FILE = 1u << 26	/* counted in node.nr_isolated[1] */
 };
 
 #define MAPPING_ANON ((uintptr_t)1) /* low bit of frame.mapping */
@@ -353,6 +355,7 @@ struct engine {
 	uint64_t min_free_kbytes; /* in force */
 
 	struct cpu_batches batches[MAX_CPUS];
+	_Atomic uint32_t lru_disable_count; /* batches hold nothing back */
 	struct slab *slab;
 	struct swap *swap;
 	struct shrinkers *shrinkers;

@@ -5,6 +5,12 @@
 
 #include "engine/types.h"
 
+/* A shadow: bit 0 set, a bit for FRAME_WORKINGSET, 10 for the node, 16 for the
+ * group (0 until there are groups), the rest for the clock. */
+#define SHADOW_NODE_BITS  10
+#define SHADOW_GROUP_BITS 16
+#define SHADOW_CLOCK_BITS (64 - 1 - 1 - SHADOW_NODE_BITS - SHADOW_GROUP_BITS)
+
 /* A shadow is an odd number: bit 0 tells it from a frame. */
 uint64_t weir__workingset_eviction(struct engine *e, struct frame *f);
 void weir__workingset_age_nonresident(struct lruvec *v, uint64_t pages);
