@@ -2,10 +2,10 @@
 /* The table of processes shared by weir and the agents: see shared.h. */
 #include "host/live/shared.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+
+#include "host/live/sys.h"
 
 void weir_shared_init(struct weir_shared *s, int32_t weir_pid)
 {
@@ -64,7 +64,7 @@ static bool slot_is_dead(struct weir_slot *w)
 
 	if (atomic_load(&w->state) == SLOT_ENDED)
 		return true;
-	return pid > 0 && kill(pid, 0) && errno == ESRCH;
+	return pid > 0 && sys_kill(pid, 0) == -ESRCH;
 }
 
 /* Adds the figures of a slot that nobody else can reach to the common sum. */
@@ -136,7 +136,6 @@ static void slot_end_of_pid(struct weir_shared *s, int32_t pid)
 struct weir_slot *weir_slot_claim(struct weir_shared *s, int32_t pid,
 				  const char *name)
 {
-	int saved_errno = errno;
 	struct weir_slot *w;
 	uint32_t generation;
 
@@ -144,7 +143,6 @@ struct weir_slot *weir_slot_claim(struct weir_shared *s, int32_t pid,
 	w = slot_take_free(s);
 	if (!w)
 		w = slot_take_dead(s);
-	errno = saved_errno;
 	if (!w) {
 		atomic_fetch_add(&s->dropped, 1);
 		return NULL;
