@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What becomes of an isolated page: the decision tree of reclaim.
+ *
+ * The pages of a batch go through the tree together, a step at a time, since
+ * each step that costs the machine something (asking, slots, writing) costs
+ * little more for many pages than for one:
+ *
+ *   1 lock, and set aside what nobody may take   pick()
+ *   2 ask all the others whether they were used  weir__age_locked
+ *   3 keep, activate or go on                    judge()
+ *   4 slots for those that have none             weir__add_to_swap
+ *   5 entries become swap entries                weir__try_to_unmap
+ *   6 write the dirty ones                       weir__pageout
+ *   7 free the clean ones                        drop()
+ *
+ * Every page carries one reference of the isolation. A page whose contents
+ * are not stored anywhere is never freed: step 7 freezes the reference count
+ * first and looks at DIRTY after that, so that a fault that took the page and
+ * let go of it again in between is not lost:
+ *
+ *   drop()                              fault
+ *   ------------------------------      ------------------------------
+ *                                       finds the page in the swap cache,
+ *                                       takes a reference
+ *   freeze(2): count is 3, fails:
+ *   the page is kept
+ *     -- or --
+ *   freeze(2): the count is 0           look-up fails: reads the slot,
+ *   unbinds, frees                      which is up to date
+ */
+#include <errno.h>
+
+#include "engine/alloc.h"
+#include "engine/batch.h"
+#include "engine/check.h"
+#include "engine/event.h"
+#include "engine/frame.h"
+#include "engine/lruvec.h"
+#include "engine/pagelist.h"
+#include "engine/pgtable.h"
+#include "engine/swap.h"
+#include "engine/workingset.h"
+
+/* References of a page that is in the swap cache, isolated, and not mapped:
+ * the cache's and ours. */
+#define REFS_IDLE 2
+
+struct batch {
+	struct engine *e;
+	struct node *n;
+	struct scan_control *sc;
+	struct reclaim_stat *st;
+	bool ignore_references;
+	struct list_head kept; /* unlocked, back to the caller */
+	unsigned nr_reclaimed;
+};
+
+static void keep(struct batch *b, struct frame *f)
+{
+	weir__frame_unlock(b->e, f);
+	list_move_tail(&f->lru, &b->kept);
+}
+
+static void activate(struct batch *b, struct frame *f)
+{
+	struct engine *e = b->e;
+
+	if (frame_test(f, FRAME_SWAPCACHE) && !frame_test(f, FRAME_WRITEBACK) &&
+	    (weir__vm_swap_full(e) || frame_test(f, FRAME_MLOCKED)) &&
+	    weir__swap_count(e, f->private) == 0) {
+		weir__swap_cache_del(e, f, 0);
+		weir__page_put(e, f);
+		weir__frame_set(f, FRAME_DIRTY);
+	}
+	if (!frame_test(f, FRAME_MLOCKED)) {
+		weir__frame_set(f, FRAME_ACTIVE);
+		b->st->nr_activate[weir__frame_is_file(f)]++;
+		weir__stat_inc(e, STAT_pgactivate);
+	}
+	keep(b, f);
+}
+
+/* Step 1. The page goes on to `asked`, or is settled. */
+static void pick(struct batch *b, struct frame *f, struct list_head *asked)
+{
+	if (!weir__frame_trylock(f)) {
+		b->st->nr_busy++;
+		list_move_tail(&f->lru, &b->kept);
+		return;
+	}
+	if (!weir__frame_evictable(f)) {
+		activate(b, f);
+		return;
+	}
+	if (!b->sc->may_unmap && weir__frame_mapped(f)) {
+		keep(b, f);
+		return;
+	}
+	if (frame_test(f, FRAME_WRITEBACK)) {
+		if (weir__self(b->e)->flags & PF_KSWAPD &&
+		    frame_test(f, FRAME_RECLAIM) &&
+		    (b->n->flags & NODE_FLAG_WRITEBACK)) {
+			b->st->nr_immediate++;
+		} else {
+			weir__frame_set(f, FRAME_RECLAIM);
+			b->st->nr_writeback++;
+		}
+		activate(b, f);
+		return;
+	}
+	list_move_tail(&f->lru, asked);
+}
+
+/* Step 3. True: reclaim it. */
+static bool judge(struct batch *b, struct frame *f)
+{
+	uint32_t answer = f->error;
+	unsigned young = answer & AGE_YOUNG_MASK;
+	bool referenced;
+
+	if (answer & AGE_LOCKED) {
+		weir__frame_mlock(b->e, f);
+		activate(b, f);
+		return false;
+	}
+	if (answer & AGE_UNKNOWN) {
+		b->st->nr_ref_keep++;
+		keep(b, f);
+		return false;
+	}
+	if (b->ignore_references)
+		return true;
+	referenced = weir__frame_clear(f, FRAME_REFERENCED);
+	if (!young)
+		return true;
+	weir__frame_set(f, FRAME_REFERENCED);
+	if (referenced || young > 1) {
+		activate(b, f);
+	} else {
+		b->st->nr_ref_keep++;
+		keep(b, f);
+	}
+	return false;
+}
+
+/* Step 4. On return every page of `list` is bound to a slot. */
+static void give_slots(struct batch *b, struct list_head *list)
+{
+	LIST_HEAD(want);
+	LIST_HEAD(failed);
+	struct frame *f, *tmp;
+
+	list_for_each_entry_safe(f, tmp, list, lru) {
+		if (frame_test(f, FRAME_SWAPCACHE))
+			continue;
+		if (!(b->sc->gfp & GFP_IO) || !b->sc->may_swap)
+			keep(b, f);
+		else if (!f->mapping)
+			keep(b, f); /* its last entry went meanwhile */
+		else
+			list_move_tail(&f->lru, &want);
+	}
+	weir__add_to_swap(b->e, &want, &failed);
+	list_for_each_entry_safe(f, tmp, &failed, lru)
+		activate(b, f);
+	list_splice_init(&want, list);
+}
+
+/* Step 5 and the sorting into dirty and clean. */
+static void unmap_all(struct batch *b, struct list_head *list,
+		      struct list_head *dirty, struct list_head *clean)
+{
+	struct frame *f, *tmp;
+
+	list_for_each_entry_safe(f, tmp, list, lru) {
+		if (weir__frame_mapped(f) && !weir__try_to_unmap(b->e, f)) {
+			b->st->nr_unmap_fail++;
+			activate(b, f);
+			continue;
+		}
+		if (!frame_test(f, FRAME_DIRTY)) {
+			list_move_tail(&f->lru, clean);
+			continue;
+		}
+		b->st->nr_dirty++;
+		if (!(b->sc->gfp & GFP_IO) || !b->sc->may_writepage ||
+		    f->refcount != REFS_IDLE)
+			keep(b, f);
+		else
+			list_move_tail(&f->lru, dirty);
+	}
+}
+
+/* Step 7. */
+static void drop(struct batch *b, struct frame *f)
+{
+	struct engine *e = b->e;
+	int file = weir__frame_is_file(f);
+	uint64_t shadow;
+
+	if (f->refcount != REFS_IDLE || frame_test(f, FRAME_DIRTY)) {
+		keep(b, f);
+		return;
+	}
+	shadow = weir__workingset_eviction(e, f);
+	if (!weir__swap_cache_remove_frozen(e, f, REFS_IDLE, shadow)) {
+		keep(b, f);
+		return;
+	}
+	list_del(&f->lru);
+	b->nr_reclaimed++;
+	b->n->nr_isolated[file]--;
+	weir__stat_add(e, file ? STAT_nr_isolated_file : STAT_nr_isolated_anon,
+		       -1);
+	weir__frame_unlock(e, f);
+	weir__frames_free(e, f, 0);
+}
+
+unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
+				struct node *n, struct scan_control *sc,
+				struct reclaim_stat *st, bool ignore_references)
+{
+	struct batch b = {.e = e,
+			  .n = n,
+			  .sc = sc,
+			  .st = st,
+			  .ignore_references = ignore_references};
+	LIST_HEAD(asked);
+	LIST_HEAD(dirty);
+	LIST_HEAD(clean);
+	LIST_HEAD(started);
+	struct frame *f, *tmp;
+
+	list_init(&b.kept);
+	list_for_each_entry_safe(f, tmp, pages, lru)
+		pick(&b, f, &asked);
+	weir__age_locked(e, &asked);
+	list_for_each_entry_safe(f, tmp, &asked, lru)
+		judge(&b, f);
+	give_slots(&b, &asked);
+	unmap_all(&b, &asked, &dirty, &clean);
+	list_for_each_entry(f, &dirty, lru)
+		st->nr_pageout++;
+	weir__pageout(e, &dirty, &clean, &started);
+	list_for_each_entry_safe(f, tmp, &clean, lru)
+		drop(&b, f);
+	list_splice_init(&started, pages);
+	list_splice_init(&b.kept, pages);
+	return b.nr_reclaimed;
+}

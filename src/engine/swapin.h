@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Swap-in: the page asked for, its neighbours, and streams.
+ *
+ * Random faults read what the hit rate earns (at most 2^page_cluster pages).
+ * A fault where the last run ended goes on with a stream: runs double up to
+ * stream_max pages, and while one run is mapped the next one is already being
+ * read.
+ */
+#ifndef WEIR_ENGINE_SWAPIN_H
+#define WEIR_ENGINE_SWAPIN_H
+
+#include "engine/pgtable.h"
+
+/* The run of pages around one swap fault. */
+struct swapin_window {
+	uint64_t start;	 /* first address */
+	unsigned nr;	 /* pages to have now */
+	unsigned ahead;	 /* pages to start reading behind them */
+	bool stream;
+};
+
+/*
+ * => aspace lock held. Decides and notes the decision in the region. A page
+ * that is in memory already (cached) starts no window, it only goes on with a
+ * stream.
+ */
+void weir__swapin_window(struct engine *e, struct region *r, uint64_t addr,
+			 bool cached, struct swapin_window *w);
+
+/*
+ * Starts reading every swap entry of the window that is not in memory yet.
+ * Returns the frame bound to `entry` at addr with one reference, locked or
+ * being read; NULL with *err = -ENOMEM (no frame) or -EAGAIN (the entry
+ * changed: look again).
+ */
+struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
+			   swp_entry_t entry, const struct swapin_window *w,
+			   int *err);
+
+#endif
