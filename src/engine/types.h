@@ -33,6 +33,8 @@
 #define MAX_CPUS  16
 #define MAX_ORDER 10 /* largest block 2^10 pages */
 #define NR_ORDERS (MAX_ORDER + 1)
+#define PAGEBLOCK_ORDER 9 /* pages of one kind are kept together in these */
+#define PAGEBLOCK_PAGES (1u << PAGEBLOCK_ORDER)
 
 struct engine;
 struct aspace;
@@ -106,7 +108,7 @@ struct frame {
 	uint8_t order;		  /* (z) free or allocated block */
 	uint8_t zone;		  /* (c) index in its node */
 	uint8_t node;		  /* (c) */
-	uint8_t migratetype;	  /* (z) */
+	uint8_t migratetype; /* (z) of the pageblock, in its first frame */
 	uintptr_t mapping; /* NULL, or anon_vma + MAPPING_ANON; (l) */
 	uint64_t index;	   /* addr >> PAGE_SHIFT for anon; (l) */
 	struct list_head lru; /* (u) list, or whoever isolated it */
@@ -128,6 +130,7 @@ enum migratetype {
 struct free_area {
 	struct list_head list[NR_MIGRATETYPES]; /* (z) */
 	uint64_t nr_free;			/* (z) blocks of this order */
+	uint64_t nr_type[NR_MIGRATETYPES];	/* (z) the same, by type */
 };
 
 #define PCP_TYPES  3 /* unmovable, movable, reclaimable */
@@ -155,8 +158,12 @@ struct zone {
 	_Atomic uint64_t watermark_boost;
 	uint64_t lowmem_reserve[MAX_ZONES];
 	_Atomic int64_t free_pages;
-	_Atomic int64_t nr_highatomic;
+	_Atomic int64_t nr_highatomic; /* free pages of that type */
+	uint64_t nr_reserved_highatomic; /* (z) pages of such pageblocks */
 	_Atomic uint32_t below_high; /* flag: pcp lists shrink */
+	_Atomic uint32_t reclaim_active; /* flag: kswapd works here (it sets
+					    it); pcp lists stay short */
+	_Atomic uint32_t boosted; /* flag: the boost rose, wake kswapd */
 	struct free_area free_area[NR_ORDERS];
 	struct pcp pcp[MAX_CPUS];
 };
@@ -353,6 +360,8 @@ struct engine {
 	struct node nodes[MAX_NODES];
 	uint64_t totalreserve;
 	uint64_t min_free_kbytes; /* in force */
+	uint64_t auto_min_free_kbytes;
+	uint64_t wmark_managed; /* pages it was computed from */
 
 	struct cpu_batches batches[MAX_CPUS];
 	_Atomic uint32_t lru_disable_count; /* batches hold nothing back */
@@ -370,6 +379,8 @@ struct engine {
 	 */
 	struct frame *(*alloc_slow)(struct engine *e, gfp_t gfp,
 				    unsigned order);
+	/* Likewise: wakes kswapd of a zone whose boost rose. May be NULL. */
+	void (*wake_boosted)(struct engine *e, struct zone *z);
 	_Atomic uint32_t oom_lock;
 	_Atomic uint32_t stopping; /* workers end */
 

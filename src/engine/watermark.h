@@ -25,5 +25,7 @@ void weir__boost_watermark(struct zone *z);
 uint64_t weir__totalreserve(struct engine *e);
 
 unsigned weir__stat_threshold(unsigned cpus, uint64_t managed);
+/* While kswapd runs; gap = low - min. */
+unsigned weir__stat_pressure_threshold(unsigned cpus, uint64_t gap);
 
 #endif
