@@ -13,6 +13,9 @@ void weir__wakeup_kswapd(struct engine *e, struct zone *z, gfp_t gfp,
 			 unsigned order, unsigned highest_zone);
 bool weir__pgdat_balanced(struct node *n, unsigned order,
 			  unsigned highest_zone);
+/* This many runs in a row without a page freed: the node is hopeless, kswapd
+ * sleeps and leaves it to direct reclaim, whose first success ends that. */
+#define KSWAPD_FAILURES_MAX 16
 /* One run to the high watermark; the order it ended at. For tests too. */
 unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 			     unsigned highest_zone);

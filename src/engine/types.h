@@ -189,7 +189,7 @@ struct lruvec {
 	_Atomic int64_t zone_size[MAX_ZONES][NR_LRU_LISTS];
 	uint64_t anon_cost, file_cost;	   /* (u) */
 	_Atomic uint64_t nonresident_age;  /* evictions + activations */
-	uint64_t refaults[2];		   /* snapshot [anon, file] */
+	_Atomic uint64_t refaults[2];	   /* snapshot [anon, file] */
 	_Atomic uint64_t activate_refault[2]; /* WORKINGSET_ACTIVATE here */
 	_Atomic uint32_t flags;
 	struct node *pgdat; /* (c) */
@@ -244,11 +244,13 @@ struct node {
 	_Atomic int64_t nr_writeback;	    /* pages under write-back */
 	_Atomic uint32_t throttle[NR_THROTTLE]; /* wait words */
 	_Atomic uint32_t nr_throttled[NR_THROTTLE];
+	_Atomic uint32_t throttle_written; /* pages, since the first waited */
 	_Atomic uint32_t pfmemalloc_wait; /* wait word */
 
 	/* kswapd.c */
 	_Atomic uint32_t kswapd_word; /* wait word: raised by each wake */
-	_Atomic uint32_t kswapd_running;
+	_Atomic uint32_t kswapd_running;  /* the task exists */
+	_Atomic uint32_t kswapd_sleeping; /* it looks for work no more */
 	_Atomic uint32_t kswapd_failures;
 	_Atomic uint32_t kswapd_order, kswapd_highest_zone;
 	_Atomic uint32_t reclaim_count; /* raised whenever pages were freed */
@@ -325,7 +327,11 @@ struct aspace {
 	_Atomic uint32_t flags; /* ASPACE_* */
 };
 
-enum { ASPACE_OOM_VICTIM = 1 << 0, ASPACE_DYING = 1 << 1 };
+enum {
+	ASPACE_OOM_VICTIM = 1 << 0,
+	ASPACE_DYING = 1 << 1,
+	ASPACE_OOM_SKIP = 1 << 2 /* killed, and nothing more to hope from it */
+};
 
 /* -------------------------------------------------------------- engine --- */
 
@@ -382,6 +388,7 @@ struct engine {
 	/* Likewise: wakes kswapd of a zone whose boost rose. May be NULL. */
 	void (*wake_boosted)(struct engine *e, struct zone *z);
 	_Atomic uint32_t oom_lock;
+	uint64_t oom_since_ns; /* last kill; under oom_lock */
 	_Atomic uint32_t stopping; /* workers end */
 
 	void (*event)(void *ctx, const char *name, uint64_t a, uint64_t b,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scanning: how much of which list (vmscan.c), what becomes of an isolated
- * page (pagelist.c), waiting (throttle in vmscan.c).
+ * Scanning: how much of which list (scanbalance.c), taking pages off it and
+ * putting them back (vmscan.c), what becomes of an isolated page (pagelist.c),
+ * waiting (throttle.c).
  */
 #ifndef WEIR_ENGINE_VMSCAN_H
 #define WEIR_ENGINE_VMSCAN_H
@@ -33,6 +34,7 @@ struct scan_control {
 	bool may_deactivate[2]; /* [anon, file] */
 	bool force_deactivate, ignore_references;
 	bool cache_trim_mode, no_cache_trim_mode, file_is_tiny;
+	bool cache_trim_mode_failed; /* out: it was on and nothing came */
 	bool full_walk, proactive, hibernation;
 	/* results */
 	bool skipped_deactivate;
@@ -47,12 +49,34 @@ void weir__shrink_node(struct engine *e, struct node *n,
 void weir__age_active_anon(struct engine *e, struct node *n,
 			   struct scan_control *sc);
 
-/* Exact formulas, apart for the tests. nr[NR_LRU_LISTS-1]. */
+/* scanbalance.c: decides deactivation, cache_trim_mode and file_is_tiny for
+ * the next pass over the node. */
+void weir__prepare_scan(struct engine *e, struct node *n,
+			struct scan_control *sc);
+/* Remembers the WORKINGSET_ACTIVATE counters: the end of a reclaim cycle. */
+void weir__snapshot_refaults(struct node *n);
+/* Pages that reclaim could find in the zone: file, and anon when it can go
+ * somewhere. */
+uint64_t weir__zone_reclaimable(struct engine *e, const struct zone *z);
+
+/* Exact formulas, apart for the tests. nr[LRU_UNEVICTABLE]. */
 void weir__get_scan_count(struct engine *e, struct lruvec *v,
 			  struct scan_control *sc, uint64_t *nr);
 /* share numerators of rule FRACT: ap, fp */
 void weir__scan_fractions(unsigned swappiness, uint64_t anon_cost,
 			  uint64_t file_cost, uint64_t *ap, uint64_t *fp);
+/* The goal is met: what is still to be scanned so that both types end up
+ * scanned in the proportion first planned. False: nothing more. */
+bool weir__rebalance_quota(uint64_t *nr, const uint64_t *targets);
+/* How hard reclaim has to work, 0..100 (vmpressure). */
+unsigned weir__vmpressure(uint64_t scanned, uint64_t reclaimed);
+/* Pages for one isolation: SWAP_CLUSTER_MAX, or more where a batch is dear. */
+static inline unsigned weir__scan_batch(const struct engine *e)
+{
+	return e->tun.cluster_max > SWAP_CLUSTER_MAX ?
+		       (unsigned)e->tun.cluster_max :
+		       SWAP_CLUSTER_MAX;
+}
 
 /*
  * The decision tree over isolated, unlocked pages (frame.lru links). Freed
@@ -73,11 +97,36 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 #define AGE_YOUNG_MASK 0xffffu
 #define AGE_LOCKED     (1u << 16) /* a locked region maps it */
 #define AGE_UNKNOWN    (1u << 17) /* could not tell: leave it alone */
+#define AGE_EXEC       (1u << 18) /* young in an executable file mapping */
 unsigned weir__page_list_age(struct engine *e, struct list_head *pages);
 
+/* --- throttle.c --------------------------------------------------------- */
+
+#define TICK_NS 4000000ull /* one scheduler tick at 250 Hz */
+
+/* [sleep] One nap, or none when it would not help. */
 void weir__reclaim_throttle(struct engine *e, struct node *n,
 			    enum throttle_reason why);
-/* Write-back of pages ended: wakes who is throttled on it. [any] */
+/* Ends the naps of that kind. [any] */
+void weir__throttle_wake(struct engine *e, struct node *n,
+			 enum throttle_reason why);
+/*
+ * [sleep] After a pass over the node that freed `freed` pages: waits for the
+ * disk when pages on their way to it are what the pass asked for.
+ */
+void weir__wait_for_writes(struct engine *e, struct node *n,
+			   const struct scan_control *sc, uint64_t freed);
+/* Write-back of pages ended (and node.nr_writeback fell): wakes who is
+ * throttled on it. [any] */
 void weir__throttle_written(struct engine *e, struct node *n, unsigned pages);
+/* More pages are off the lists than a reclaimer with these rights should
+ * take from. Wakes who waited for the opposite. */
+bool weir__too_many_isolated(struct engine *e, struct node *n, int file,
+			     const struct scan_control *sc);
+/* Are half of the reserves of the usable zones still there? */
+bool weir__allow_direct_reclaim(struct engine *e, struct node *n);
+/* A direct reclaimer waits here while kswapd has the reserve for itself.
+ * True: the task is dying, let it go without reclaim. */
+bool weir__throttle_direct_reclaim(struct engine *e, gfp_t gfp);
 
 #endif
