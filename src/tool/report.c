@@ -126,8 +126,8 @@ static void text_traffic(FILE *to, const struct run_total *t)
 		fputs("weir: it fit: nothing was taken out\n", to);
 		return;
 	}
-	fprintf(to, "weir: out %s, in %s; %" PRId64 " faults (%" PRId64
-		    " read the store), %.2f s lost to them\n",
+	fprintf(to, "weir: out %s, in %s; %" PRId64 " faults, %" PRId64
+		    " major, %.2f s in them\n",
 		size_format((uint64_t)pages_out(t->stats) * PAGE, out,
 			    sizeof(out)),
 		size_format((uint64_t)pages_in(t->stats) * PAGE, in,

@@ -60,9 +60,11 @@ int size_parse(const char *text, uint64_t base, uint64_t *out, const char **why)
 	if (!isdigit((unsigned char)*s))
 		return -EINVAL;
 	for (; isdigit((unsigned char)*s); s++) {
-		if (whole > INT64_MAX / 10 - 1)
+		uint64_t digit = (uint64_t)(*s - '0');
+
+		if (whole > (INT64_MAX - digit) / 10)
 			goto range;
-		whole = whole * 10 + (uint64_t)(*s - '0');
+		whole = whole * 10 + digit;
 	}
 	if (*s == '.') {
 		if (!isdigit((unsigned char)*++s))
