@@ -213,8 +213,10 @@ def test_nothing_managed_is_said():
 
 
 def test_processes_left_behind_are_said():
-    r = sh("sleep 1 >/dev/null 2>&1 & exit 0")
-    expect(r, 0, err="1 process of this run is still running")
+    with tempfile.TemporaryDirectory() as d:
+        r = sh('mkfifo f; sh -c "echo up >f; sleep 1; :" >/dev/null 2>&1 & '
+               "until read up <f; do :; done", cwd=d)
+    expect(r, 0, err="still running")
 
 
 def test_verbose():
