@@ -196,7 +196,6 @@ static void unmap_all(struct batch *b, struct list_head *list,
 static void drop(struct batch *b, struct frame *f)
 {
 	struct engine *e = b->e;
-	int file = weir__frame_is_file(f);
 	uint64_t shadow;
 
 	if (f->refcount != REFS_IDLE || frame_test(f, FRAME_DIRTY)) {
@@ -210,9 +209,7 @@ static void drop(struct batch *b, struct frame *f)
 	}
 	list_del(&f->lru);
 	b->nr_reclaimed++;
-	b->n->nr_isolated[file]--;
-	weir__stat_add(e, file ? STAT_nr_isolated_file : STAT_nr_isolated_anon,
-		       -1);
+	weir__frame_isolation_end(e, f);
 	weir__frame_unlock(e, f);
 	weir__frames_free(e, f, 0);
 }
