@@ -34,9 +34,9 @@
 #define NR_FALLBACKS 2
 
 static const uint8_t fallback[PCP_TYPES][NR_FALLBACKS] = {
-	[MIGRATE_UNMOVABLE] = {MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE},
-	[MIGRATE_MOVABLE] = {MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE},
-	[MIGRATE_RECLAIMABLE] = {MIGRATE_UNMOVABLE, MIGRATE_MOVABLE},
+    [MIGRATE_UNMOVABLE] = {MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE},
+    [MIGRATE_MOVABLE] = {MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE},
+    [MIGRATE_RECLAIMABLE] = {MIGRATE_UNMOVABLE, MIGRATE_MOVABLE},
 };
 
 /* ------------------------------------------------------ blocks of the zone */
@@ -52,8 +52,7 @@ static struct frame *frame_at(const struct zone *z, uint64_t block)
 	return weir__frame(z->engine, (pfn_t)(z->start + block));
 }
 
-static struct frame *pageblock_head(const struct zone *z,
-				    const struct frame *f)
+static struct frame *pageblock_head(const struct zone *z, const struct frame *f)
 {
 	return frame_at(z, block_of(z, f) & ~(uint64_t)(PAGEBLOCK_PAGES - 1));
 }
@@ -64,10 +63,13 @@ int weir__pageblock_type(struct zone *z, const struct frame *f)
 			       __ATOMIC_RELAXED);
 }
 
-static void set_pageblock_type(struct zone *z, struct frame *f, int type)
+/* Of the pageblock that holds the block, or of all that it consists of. */
+static void set_pageblock_type(struct zone *z, struct frame *f, unsigned order,
+			       int type)
 {
-	__atomic_store_n(&pageblock_head(z, f)->migratetype, (uint8_t)type,
-			 __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < 1u << order; i += PAGEBLOCK_PAGES)
+		__atomic_store_n(&pageblock_head(z, f + i)->migratetype,
+				 (uint8_t)type, __ATOMIC_RELAXED);
 }
 
 /* Pages of the pageblock: fewer at the end of a zone. */
@@ -132,8 +134,8 @@ static struct frame *first_block(struct zone *z, unsigned order, int type)
 /* ------------------------------------------------------------------ taking */
 
 /* The block is larger than asked for: its upper halves go to the lists. */
-static void split(struct zone *z, struct frame *f, unsigned want,
-		  unsigned have, int type)
+static void split(struct zone *z, struct frame *f, unsigned want, unsigned have,
+		  int type)
 {
 	while (have > want) {
 		have--;
@@ -141,8 +143,8 @@ static void split(struct zone *z, struct frame *f, unsigned want,
 	}
 }
 
-static struct frame *take_block(struct zone *z, struct frame *f,
-				unsigned want, unsigned have, int type)
+static struct frame *take_block(struct zone *z, struct frame *f, unsigned want,
+				unsigned have, int type)
 {
 	unlist_block(z, f, have, type);
 	split(z, f, want, have, type);
@@ -170,7 +172,10 @@ static int fallback_type(const struct zone *z, unsigned order, int type)
 	return -1;
 }
 
-/* All free blocks of a pageblock change lists; the pages moved. */
+/*
+ * All free blocks of a pageblock change lists; the pages moved. A single block
+ * of two pageblocks takes both along.
+ */
 static uint64_t retype_pageblock(struct zone *z, struct frame *head, int from,
 				 int to)
 {
@@ -187,11 +192,12 @@ static uint64_t retype_pageblock(struct zone *z, struct frame *head, int from,
 		}
 		order = f->order;
 		unlist_block(z, f, order, from);
+		set_pageblock_type(z, f, order, to);
 		list_block(z, f, order, to, false);
 		moved += (uint64_t)1 << order;
 		i += 1u << order;
 	}
-	set_pageblock_type(z, head, to);
+	set_pageblock_type(z, head, 0, to);
 	if (from == MIGRATE_HIGHATOMIC)
 		atomic_fetch_sub_explicit(&z->nr_highatomic, (int64_t)moved,
 					  memory_order_relaxed);
@@ -239,8 +245,7 @@ static struct frame *claim(struct zone *z, struct frame *f, unsigned want,
 	if (have >= PAGEBLOCK_ORDER) {
 		/* whole pageblocks, all free: no mixing, no boost */
 		unlist_block(z, f, have, old);
-		for (unsigned i = 0; i < 1u << have; i += PAGEBLOCK_PAGES)
-			set_pageblock_type(z, f + i, type);
+		set_pageblock_type(z, f, have, type);
 		split(z, f, want, have, type);
 		account(z, -((int64_t)1 << want), type);
 		return f;
@@ -283,8 +288,8 @@ static struct frame *fall_back_stealing(struct zone *z, unsigned order,
 		int other = fallback_type(z, o, type);
 
 		if (other >= 0)
-			return take_block(z, first_block(z, o, other), order,
-					  o, other);
+			return take_block(z, first_block(z, o, other), order, o,
+					  other);
 	}
 	return NULL;
 }
@@ -361,7 +366,7 @@ static void give_block(struct zone *z, struct frame *f, unsigned order)
 		}
 		unlist_block(z, buddy, order, other);
 		if (other != type)
-			set_pageblock_type(z, buddy, type);
+			set_pageblock_type(z, buddy, order, type);
 		block &= ~((uint64_t)1 << order);
 		order++;
 	}
@@ -384,22 +389,20 @@ void weir__buddy_give(struct zone *z, struct frame *f, unsigned order)
 
 /* ------------------------------------------------- the high-atomic reserve */
 
-void weir__highatomic_reserve(struct engine *e, struct zone *z,
-			      struct frame *f)
+void weir__highatomic_reserve(struct engine *e, struct zone *z, struct frame *f)
 {
-	uint64_t percent = atomic_load_explicit(&z->managed,
-						memory_order_relaxed) / 100;
+	uint64_t percent =
+	    atomic_load_explicit(&z->managed, memory_order_relaxed) / 100;
 	struct frame *head = pageblock_head(z, f);
 	int type;
 
 	if (percent < PAGEBLOCK_PAGES)
 		return;
-	percent = (percent + PAGEBLOCK_PAGES - 1) &
-		  ~(uint64_t)(PAGEBLOCK_PAGES - 1);
+	percent =
+	    (percent + PAGEBLOCK_PAGES - 1) & ~(uint64_t)(PAGEBLOCK_PAGES - 1);
 	weir__spin_lock(e, &z->lock);
 	type = weir__pageblock_type(z, f);
-	if (z->nr_reserved_highatomic < percent &&
-	    type != MIGRATE_HIGHATOMIC &&
+	if (z->nr_reserved_highatomic < percent && type != MIGRATE_HIGHATOMIC &&
 	    pageblock_pages(z, head) == PAGEBLOCK_PAGES) {
 		retype_pageblock(z, head, type, MIGRATE_HIGHATOMIC);
 		z->nr_reserved_highatomic += PAGEBLOCK_PAGES;
@@ -407,8 +410,8 @@ void weir__highatomic_reserve(struct engine *e, struct zone *z,
 	weir__spin_unlock(e, &z->lock);
 }
 
-bool weir__highatomic_release(struct engine *e, struct zone *z,
-			      int migratetype, bool force)
+bool weir__highatomic_release(struct engine *e, struct zone *z, int migratetype,
+			      bool force)
 {
 	uint64_t moved = 0;
 
@@ -418,12 +421,15 @@ bool weir__highatomic_release(struct engine *e, struct zone *z,
 	for (unsigned o = 0; o <= MAX_ORDER; o++) {
 		struct frame *f = first_block(z, o, MIGRATE_HIGHATOMIC);
 
+		uint64_t pages = o > PAGEBLOCK_ORDER ? (uint64_t)1 << o :
+						       PAGEBLOCK_PAGES;
+
 		if (!f)
 			continue;
-		weir__bug_on(e, z->nr_reserved_highatomic < PAGEBLOCK_PAGES);
+		weir__bug_on(e, z->nr_reserved_highatomic < pages);
 		moved = retype_pageblock(z, pageblock_head(z, f),
 					 MIGRATE_HIGHATOMIC, migratetype);
-		z->nr_reserved_highatomic -= PAGEBLOCK_PAGES;
+		z->nr_reserved_highatomic -= pages;
 		break;
 	}
 out:

@@ -39,14 +39,15 @@
 
 bool weir__frame_set(struct frame *f, uint32_t bits)
 {
-	return atomic_fetch_or_explicit(&f->flags, bits,
-					memory_order_acq_rel) & bits;
+	return atomic_fetch_or_explicit(&f->flags, bits, memory_order_acq_rel) &
+	       bits;
 }
 
 bool weir__frame_clear(struct frame *f, uint32_t bits)
 {
 	return atomic_fetch_and_explicit(&f->flags, ~bits,
-					 memory_order_acq_rel) & bits;
+					 memory_order_acq_rel) &
+	       bits;
 }
 
 /* ------------------------------------------------------------ the page lock */
@@ -60,15 +61,15 @@ void weir__frame_wait(struct engine *e, struct frame *f, uint32_t bits)
 {
 	weir__assert_may_sleep(e);
 	for (;;) {
-		uint32_t old = atomic_load_explicit(&f->flags,
-						    memory_order_acquire);
+		uint32_t old =
+		    atomic_load_explicit(&f->flags, memory_order_acquire);
 
 		if (!(old & bits))
 			return;
 		if (!(old & FRAME_WAITERS) &&
 		    !atomic_compare_exchange_weak_explicit(
-			    &f->flags, &old, old | FRAME_WAITERS,
-			    memory_order_acq_rel, memory_order_relaxed))
+			&f->flags, &old, old | FRAME_WAITERS,
+			memory_order_acq_rel, memory_order_relaxed))
 			continue;
 		e->host->ops->wait(e->host, &f->flags, old | FRAME_WAITERS, 0);
 	}
@@ -84,7 +85,7 @@ void weir__frame_lock(struct engine *e, struct frame *f)
 void weir__frame_end(struct engine *e, struct frame *f, uint32_t bit)
 {
 	uint32_t old = atomic_fetch_and_explicit(
-		&f->flags, ~(bit | FRAME_WAITERS), memory_order_acq_rel);
+	    &f->flags, ~(bit | FRAME_WAITERS), memory_order_acq_rel);
 
 	weir__bug_on(e, !(old & bit));
 	/*
@@ -124,15 +125,15 @@ bool weir__frame_tryget(struct frame *f)
 		if (old <= 0)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(
-		&f->refcount, &old, old + 1, memory_order_acquire,
-		memory_order_relaxed));
+	    &f->refcount, &old, old + 1, memory_order_acquire,
+	    memory_order_relaxed));
 	return true;
 }
 
 bool weir__frame_put_testzero(struct frame *f)
 {
-	int32_t old = atomic_fetch_sub_explicit(&f->refcount, 1,
-						memory_order_acq_rel);
+	int32_t old =
+	    atomic_fetch_sub_explicit(&f->refcount, 1, memory_order_acq_rel);
 
 	stop_if(old <= 0);
 	return old == 1;
@@ -143,14 +144,14 @@ bool weir__frame_freeze(struct frame *f, int expected)
 	int32_t old = expected;
 
 	return atomic_compare_exchange_strong_explicit(
-		&f->refcount, &old, 0, memory_order_acq_rel,
-		memory_order_relaxed);
+	    &f->refcount, &old, 0, memory_order_acq_rel, memory_order_relaxed);
 }
 
 int weir__page_mapcount(const struct frame *f)
 {
 	return __atomic_load_n((const int32_t *)&f->mapcount,
-			       __ATOMIC_RELAXED) + 1;
+			       __ATOMIC_RELAXED) +
+	       1;
 }
 
 bool weir__frame_mapped(const struct frame *f)
@@ -171,8 +172,7 @@ struct anon_vma *weir__frame_anon_vma(const struct frame *f)
 
 static int refs(const struct frame *f)
 {
-	return __atomic_load_n((const int32_t *)&f->refcount,
-			       __ATOMIC_RELAXED);
+	return __atomic_load_n((const int32_t *)&f->refcount, __ATOMIC_RELAXED);
 }
 
 /*
@@ -192,9 +192,9 @@ enum page_class weir__frame_class(const struct frame *f)
 		return CLASS_UNRECLAIMABLE;
 	/* slab.c keeps the number of live objects in private */
 	if (frame_test(f, FRAME_SLAB))
-		return __atomic_load_n(&f->private, __ATOMIC_RELAXED) ?
-			       CLASS_UNRECLAIMABLE :
-			       CLASS_DISCARDABLE;
+		return __atomic_load_n(&f->private, __ATOMIC_RELAXED)
+			   ? CLASS_UNRECLAIMABLE
+			   : CLASS_DISCARDABLE;
 	/* swapbacked and without a mapping: fresh in the swap cache */
 	if (frame_test(f, FRAME_SWAPBACKED))
 		return CLASS_SWAPPABLE;
@@ -208,10 +208,10 @@ enum page_class weir__frame_class(const struct frame *f)
 const char *weir__page_class_name(enum page_class c)
 {
 	static const char *const name[] = {
-		[CLASS_UNRECLAIMABLE] = "unreclaimable",
-		[CLASS_SWAPPABLE] = "swappable",
-		[CLASS_SYNCABLE] = "syncable",
-		[CLASS_DISCARDABLE] = "discardable",
+	    [CLASS_UNRECLAIMABLE] = "unreclaimable",
+	    [CLASS_SWAPPABLE] = "swappable",
+	    [CLASS_SYNCABLE] = "syncable",
+	    [CLASS_DISCARDABLE] = "discardable",
 	};
 
 	return (unsigned)c < sizeof(name) / sizeof(name[0]) ? name[c] : "?";
@@ -241,8 +241,8 @@ static bool one_bit_at_most(uint32_t bits)
 
 bool weir__frame_is_valid(struct engine *e, const struct frame *f)
 {
-	uint32_t flags = __atomic_load_n((const uint32_t *)&f->flags,
-					 __ATOMIC_ACQUIRE);
+	uint32_t flags =
+	    __atomic_load_n((const uint32_t *)&f->flags, __ATOMIC_ACQUIRE);
 	int count = refs(f), mapped = weir__page_mapcount(f);
 
 	if (count < 0 || mapped < 0)

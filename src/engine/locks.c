@@ -72,8 +72,8 @@ static const char *rank_name(unsigned rank)
 
 /* "lock order: zone taken while holding swap"; rank 0 = no lock to name. */
 static void __attribute__((noreturn))
-complain(struct engine *e, const char *what, unsigned rank,
-	 const char *middle, unsigned held)
+complain(struct engine *e, const char *what, unsigned rank, const char *middle,
+	 unsigned held)
 {
 	char msg[128];
 	struct linebuf b;
@@ -174,6 +174,13 @@ static void take(struct engine *e, struct spin *s)
 	}
 }
 
+/* An interrupt runs to its end. */
+static bool may_preempt(struct engine *e, const struct wtask *t)
+{
+	return e->host->ops->preempt && t->nr_locks == 0 &&
+	       !(t->flags & PF_ATOMIC);
+}
+
 void weir__spin_lock(struct engine *e, struct spin *s)
 {
 	struct wtask *t = counting_task(e);
@@ -182,7 +189,7 @@ void weir__spin_lock(struct engine *e, struct spin *s)
 		take(e, s);
 		return;
 	}
-	if (t->nr_locks == 0 && e->host->ops->preempt)
+	if (may_preempt(e, t))
 		e->host->ops->preempt(e->host);
 	if (DEBUG_LOCKS)
 		check_order(e, t, s);

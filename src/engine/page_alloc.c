@@ -144,11 +144,11 @@ bool weir__zone_watermark_ok(struct zone *z, unsigned order, uint64_t mark,
 	return order == 0 || block_exists(z, order, alloc_flags);
 }
 
-static bool mark_ok(struct zone *z, unsigned order, int which,
-		    unsigned highest, unsigned alloc_flags)
+static bool mark_ok(struct zone *z, unsigned order, int which, unsigned highest,
+		    unsigned alloc_flags)
 {
-	int64_t nr_free = atomic_load_explicit(&z->free_pages,
-					       memory_order_relaxed);
+	int64_t nr_free =
+	    atomic_load_explicit(&z->free_pages, memory_order_relaxed);
 
 	if (weir__zone_watermark_ok(z, order, weir__wmark(z, which), highest,
 				    alloc_flags, nr_free))
@@ -160,9 +160,8 @@ static bool mark_ok(struct zone *z, unsigned order, int which,
 	if (order || which != WMARK_MIN || !(alloc_flags & ALLOC_MIN_RESERVE))
 		return false;
 	return weir__zone_watermark_ok(
-		z, order, __atomic_load_n(&z->wmark[WMARK_MIN],
-					  __ATOMIC_RELAXED),
-		highest, alloc_flags, nr_free);
+	    z, order, __atomic_load_n(&z->wmark[WMARK_MIN], __ATOMIC_RELAXED),
+	    highest, alloc_flags, nr_free);
 }
 
 /* ---------------------------------------------------------------- fast path */
@@ -181,16 +180,14 @@ static bool zone_may_serve(struct zone *z, unsigned order, unsigned highest,
 	if (!atomic_load_explicit(&z->below_high, memory_order_relaxed)) {
 		if (mark_ok(z, order, WMARK_HIGH, highest, alloc_flags))
 			return true;
-		atomic_store_explicit(&z->below_high, 1,
-				      memory_order_relaxed);
+		atomic_store_explicit(&z->below_high, 1, memory_order_relaxed);
 	}
-	return mark_ok(z, order, (int)(alloc_flags & ALLOC_WMARK_MASK),
-		       highest, alloc_flags);
+	return mark_ok(z, order, (int)(alloc_flags & ALLOC_WMARK_MASK), highest,
+		       alloc_flags);
 }
 
-static struct frame *take_from(struct engine *e, struct zone *z,
-			       unsigned order, int migratetype,
-			       unsigned alloc_flags)
+static struct frame *take_from(struct engine *e, struct zone *z, unsigned order,
+			       int migratetype, unsigned alloc_flags)
 {
 	struct frame *f = NULL;
 
@@ -246,8 +243,7 @@ static struct frame *from_node(struct engine *e, struct node *n, gfp_t gfp,
 }
 
 struct frame *weir__get_page_from_freelist(struct engine *e, gfp_t gfp,
-					   unsigned order,
-					   unsigned alloc_flags)
+					   unsigned order, unsigned alloc_flags)
 {
 	unsigned local = weir__cpu_node(e, weir__self(e)->cpu);
 
@@ -282,10 +278,11 @@ struct frame *weir__frames_alloc(struct engine *e, gfp_t gfp, unsigned order)
 	if (e->alloc_slow)
 		return e->alloc_slow(e, gfp, order);
 	return weir__get_page_from_freelist(
-		e, gfp, order, weir__gfp_to_alloc_flags(e, gfp, order));
+	    e, gfp, order, weir__gfp_to_alloc_flags(e, gfp, order));
 }
 
-/* -------------------------------------------------------------- the way back */
+/* -------------------------------------------------------------- the way back
+ */
 
 static void forget(struct engine *e, struct frame *f, unsigned order)
 {

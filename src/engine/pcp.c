@@ -17,11 +17,11 @@
 #include "engine/check.h"
 #include "engine/watermark.h"
 
-#define BATCH_SCALE_MAX	 5   /* a batch grows to 2^5 times its base */
-#define BATCH_PAGES_MAX	 256 /* 1 MiB, before the division by 4 */
-#define HIGH_BATCHES	 4   /* high is at least so many batches */
+#define BATCH_SCALE_MAX  5   /* a batch grows to 2^5 times its base */
+#define BATCH_PAGES_MAX  256 /* 1 MiB, before the division by 4 */
+#define HIGH_BATCHES     4   /* high is at least so many batches */
 #define HIGH_MAX_DIVISOR 8   /* and at most 1/8 of the zone, over all CPUs */
-#define NO_RESERVES	                                                       \
+#define NO_RESERVES                                                            \
 	(~(unsigned)(ALLOC_HIGHATOMIC | ALLOC_OOM | ALLOC_NON_BLOCK))
 
 static int min_int(int a, int b)
@@ -71,12 +71,11 @@ static unsigned cpus_of_node(const struct engine *e, unsigned node)
 
 void weir__pcp_update(struct engine *e, struct zone *z)
 {
-	uint64_t managed = atomic_load_explicit(&z->managed,
-						memory_order_relaxed);
+	uint64_t managed =
+	    atomic_load_explicit(&z->managed, memory_order_relaxed);
 	int cpus = (int)cpus_of_node(e, z->node);
 	int batch = weir__pcp_batch(managed);
-	int low = (int)__atomic_load_n(&z->wmark[WMARK_LOW],
-				       __ATOMIC_RELAXED);
+	int low = (int)__atomic_load_n(&z->wmark[WMARK_LOW], __ATOMIC_RELAXED);
 	int high_min = max_int(low / cpus, HIGH_BATCHES * batch);
 	int high_max = max_int((int)(managed / HIGH_MAX_DIVISOR) / cpus,
 			       HIGH_BATCHES * batch);
@@ -209,8 +208,8 @@ static int effective_high(struct zone *z, struct pcp *p)
 		int need = p->free_count + p->batch;
 
 		if (high < need)
-			p->high = min_int(max_int(need, p->high_min),
-					  p->high_max);
+			p->high =
+			    min_int(max_int(need, p->high_min), p->high_max);
 	}
 	return high;
 }
@@ -221,11 +220,9 @@ static void note_recovered(struct engine *e, struct zone *z)
 	struct node *n = &e->nodes[z->node];
 
 	if (!flag(&z->below_high) ||
-	    !weir__zone_watermark_ok(z, 0, weir__wmark(z, WMARK_HIGH),
-				     n->nr_zones - 1u, 0,
-				     atomic_load_explicit(
-					     &z->free_pages,
-					     memory_order_relaxed)))
+	    !weir__zone_watermark_ok(
+		z, 0, weir__wmark(z, WMARK_HIGH), n->nr_zones - 1u, 0,
+		atomic_load_explicit(&z->free_pages, memory_order_relaxed)))
 		return;
 	atomic_store_explicit(&z->below_high, 0, memory_order_relaxed);
 	atomic_store_explicit(&n->kswapd_failures, 0, memory_order_relaxed);
@@ -249,11 +246,10 @@ void weir__pcp_free(struct engine *e, struct zone *z, struct frame *f,
 		p->free_count = (short)(p->free_count + (1 << order));
 	high = effective_high(z, p);
 	if (p->count >= high) {
-		int nr = high < p->batch ?
-				 1 :
-				 max_int(min_int(p->free_count,
-						 high - p->batch),
-					 p->batch);
+		int nr = high < p->batch
+			     ? 1
+			     : max_int(min_int(p->free_count, high - p->batch),
+				       p->batch);
 
 		give_back(e, z, p, nr);
 		note_recovered(e, z);

@@ -33,13 +33,14 @@
 #include "engine/frame.h"
 #include "engine/slab.h"
 
-#define SLAB_ALIGN	16
+#define SLAB_ALIGN      16
 #define SLAB_OBJECT_MAX 2048
 #define SLAB_CACHES_MAX 32
-#define SLAB_MIN_PARTIAL 2 /* empty slabs kept, so that use around a slab's
-			      edge does not take and give a frame each time */
+#define SLAB_MIN_PARTIAL                                                       \
+	2 /* empty slabs kept, so that use around a slab's                     \
+	     edge does not take and give a frame each time */
 
-#define KMALLOC_MIN	64
+#define KMALLOC_MIN     64
 #define KMALLOC_CLASSES 6 /* 64 to 2048 */
 
 #ifdef WEIR_DEBUG
@@ -52,7 +53,7 @@
 struct slab_cache {
 	struct spin lock; /* RANK_SLAB; the lists and each slab's book */
 	const char *name;
-	uint32_t size, per_slab;	   /* (c) */
+	uint32_t size, per_slab; /* (c) */
 	struct list_head full, partial, empty;
 	uint32_t nr_empty;
 	uint64_t nr_slabs, nr_objects; /* objects in use */
@@ -60,7 +61,7 @@ struct slab_cache {
 
 struct slab {
 	_Atomic uintptr_t base; /* direct-map address of frame 0 */
-	uint32_t nr_caches;	/* (c) after start-up */
+	uint32_t nr_caches;     /* (c) after start-up */
 	struct slab_cache cache[SLAB_CACHES_MAX];
 	struct slab_cache *region, *anon_vma, *avc;
 	struct slab_cache *kmalloc[KMALLOC_CLASSES];
@@ -74,14 +75,13 @@ struct slab_cache *weir__slab_cache_create(struct engine *e, const char *name,
 	struct slab *s = e->slab;
 	struct slab_cache *c;
 
-	if (!size || size > SLAB_OBJECT_MAX ||
-	    s->nr_caches == SLAB_CACHES_MAX)
+	if (!size || size > SLAB_OBJECT_MAX || s->nr_caches == SLAB_CACHES_MAX)
 		return NULL;
 	c = &s->cache[s->nr_caches++];
 	weir__spin_init(&c->lock, RANK_SLAB);
 	c->name = name;
-	c->size = (uint32_t)((size + SLAB_ALIGN - 1) &
-			     ~(size_t)(SLAB_ALIGN - 1));
+	c->size =
+	    (uint32_t)((size + SLAB_ALIGN - 1) & ~(size_t)(SLAB_ALIGN - 1));
 	c->per_slab = PAGE_SIZE / c->size;
 	list_init(&c->full);
 	list_init(&c->partial);
@@ -92,22 +92,21 @@ struct slab_cache *weir__slab_cache_create(struct engine *e, const char *name,
 int weir__slab_init(struct engine *e)
 {
 	static const char *const name[KMALLOC_CLASSES] = {
-		"kmalloc-64",  "kmalloc-128",  "kmalloc-256",
-		"kmalloc-512", "kmalloc-1024", "kmalloc-2048"};
+	    "kmalloc-64",  "kmalloc-128",  "kmalloc-256",
+	    "kmalloc-512", "kmalloc-1024", "kmalloc-2048"};
 	struct slab *s = e->host->ops->meta_alloc(e->host, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
 	e->slab = s;
-	s->region = weir__slab_cache_create(e, "region",
-					    sizeof(struct region));
-	s->anon_vma = weir__slab_cache_create(e, "anon_vma",
-					      sizeof(struct anon_vma));
+	s->region = weir__slab_cache_create(e, "region", sizeof(struct region));
+	s->anon_vma =
+	    weir__slab_cache_create(e, "anon_vma", sizeof(struct anon_vma));
 	s->avc = weir__slab_cache_create(e, "anon_vma_chain",
 					 sizeof(struct anon_vma_chain));
 	for (unsigned i = 0; i < KMALLOC_CLASSES; i++)
 		s->kmalloc[i] = weir__slab_cache_create(
-			e, name[i], (size_t)KMALLOC_MIN << i);
+		    e, name[i], (size_t)KMALLOC_MIN << i);
 	return 0;
 }
 
@@ -136,8 +135,8 @@ static uintptr_t slab_start(struct engine *e, const struct frame *f)
 
 static struct frame *slab_of(struct engine *e, const void *obj)
 {
-	uintptr_t base = atomic_load_explicit(&e->slab->base,
-					      memory_order_relaxed);
+	uintptr_t base =
+	    atomic_load_explicit(&e->slab->base, memory_order_relaxed);
 	uintptr_t n = ((uintptr_t)obj - base) / PAGE_SIZE;
 
 	weir__bug_on(e, (uintptr_t)obj < base || n >= e->nr_frames);
@@ -166,8 +165,8 @@ static void poison(const struct slab_cache *c, void *obj)
 static struct frame *slab_create(struct engine *e, struct slab_cache *c,
 				 gfp_t gfp)
 {
-	struct frame *f = weir__frames_alloc(
-		e, gfp & ~(gfp_t)(GFP_ZERO | GFP_MOVABLE), 0);
+	struct frame *f =
+	    weir__frames_alloc(e, gfp & ~(gfp_t)(GFP_ZERO | GFP_MOVABLE), 0);
 	uintptr_t start;
 	void *next = NULL;
 
@@ -318,7 +317,7 @@ unsigned long weir__slab_shrink(struct engine *e)
 		c->nr_slabs -= c->nr_empty;
 		c->nr_empty = 0;
 		weir__spin_unlock(e, &c->lock);
-		list_for_each_entry_safe(f, tmp, &idle, lru) {
+		list_for_each_entry_safe (f, tmp, &idle, lru) {
 			list_del(&f->lru);
 			slab_destroy(e, f);
 			nr++;
@@ -370,7 +369,7 @@ static bool list_is_valid(struct engine *e, struct slab_cache *c,
 {
 	struct frame *f;
 
-	list_for_each_entry(f, l, lru) {
+	list_for_each_entry (f, l, lru) {
 		if (!slab_is_valid(e, c, f) || f->private < least ||
 		    f->private > most)
 			return false;
@@ -391,8 +390,7 @@ bool weir__slab_is_valid(struct engine *e)
 		weir__spin_lock(e, &c->lock);
 		ok = list_is_valid(e, c, &c->empty, 0, 0, &t) &&
 		     t.slabs == c->nr_empty &&
-		     list_is_valid(e, c, &c->partial, 1, c->per_slab - 1,
-				   &t) &&
+		     list_is_valid(e, c, &c->partial, 1, c->per_slab - 1, &t) &&
 		     list_is_valid(e, c, &c->full, c->per_slab, c->per_slab,
 				   &t) &&
 		     t.slabs == c->nr_slabs && t.objects == c->nr_objects;

@@ -16,11 +16,11 @@
 #include "engine/buddy.h"
 #include "engine/watermark.h"
 
-#define MIN_FREE_KBYTES_FLOOR	128u
+#define MIN_FREE_KBYTES_FLOOR   128u
 #define MIN_FREE_KBYTES_CEILING 262144u
-#define KBYTES_PER_PAGE		(PAGE_SIZE / 1024)
+#define KBYTES_PER_PAGE         (PAGE_SIZE / 1024)
 
-#define STAT_THRESHOLD_MAX   125 /* pages */
+#define STAT_THRESHOLD_MAX   125   /* pages */
 #define STAT_THRESHOLD_UNIT  32768 /* pages: 128 MiB */
 #define BOOST_MIN_PAGEBLOCKS 4
 
@@ -67,8 +67,7 @@ uint64_t weir__wmark(const struct zone *z, int which)
 
 static uint64_t managed(const struct zone *z)
 {
-	return __atomic_load_n((const uint64_t *)&z->managed,
-			       __ATOMIC_RELAXED);
+	return __atomic_load_n((const uint64_t *)&z->managed, __ATOMIC_RELAXED);
 }
 
 #define for_each_zone(e, n, z)                                                 \
@@ -85,7 +84,8 @@ static void update_min_free(struct engine *e)
 {
 	uint64_t total = 0, lowmem = 0;
 
-	for_each_zone(e, n, z) {
+	for_each_zone(e, n, z)
+	{
 		uint64_t high = weir__wmark(z, WMARK_HIGH);
 
 		total += managed(z);
@@ -95,11 +95,10 @@ static void update_min_free(struct engine *e)
 	if (total != e->wmark_managed) {
 		e->wmark_managed = total;
 		e->auto_min_free_kbytes =
-			weir__min_free_kbytes(lowmem * KBYTES_PER_PAGE);
+		    weir__min_free_kbytes(lowmem * KBYTES_PER_PAGE);
 	}
-	e->min_free_kbytes = e->tun.min_free_kbytes ?
-				     e->tun.min_free_kbytes :
-				     e->auto_min_free_kbytes;
+	e->min_free_kbytes = e->tun.min_free_kbytes ? e->tun.min_free_kbytes
+						    : e->auto_min_free_kbytes;
 }
 
 static void set_marks(struct engine *e, struct zone *z, uint64_t pages_min,
@@ -149,7 +148,8 @@ uint64_t weir__totalreserve(struct engine *e)
 {
 	uint64_t sum = 0;
 
-	for_each_zone(e, n, z) {
+	for_each_zone(e, n, z)
+	{
 		uint64_t keep = 0;
 
 		for (unsigned j = 0; j < n->nr_zones; j++) {
@@ -171,16 +171,13 @@ void weir__setup_per_zone_wmarks(struct engine *e)
 
 	update_min_free(e);
 	pages_min = e->min_free_kbytes / KBYTES_PER_PAGE;
-	for_each_zone(e, n, z)
-		lowmem += managed(z);
-	for_each_zone(e, n, z)
-		set_marks(e, z, pages_min, lowmem);
+	for_each_zone(e, n, z) lowmem += managed(z);
+	for_each_zone(e, n, z) set_marks(e, z, pages_min, lowmem);
 	for (unsigned i = 0; i < e->nr_nodes; i++)
 		set_lowmem_reserve(e, &e->nodes[i]);
 	__atomic_store_n(&e->totalreserve, weir__totalreserve(e),
 			 __ATOMIC_RELAXED);
-	for_each_zone(e, n, z)
-		weir__pcp_update(e, z);
+	for_each_zone(e, n, z) weir__pcp_update(e, z);
 }
 
 /*
@@ -192,8 +189,8 @@ void weir__boost_watermark(struct zone *z)
 {
 	uint64_t factor = z->engine->tun.watermark_boost_factor;
 	uint64_t max = stored_mark(z, WMARK_HIGH) * factor / 10000;
-	uint64_t boost = atomic_load_explicit(&z->watermark_boost,
-					      memory_order_relaxed);
+	uint64_t boost =
+	    atomic_load_explicit(&z->watermark_boost, memory_order_relaxed);
 
 	weir__spin_assert_held(z->engine, &z->lock);
 	if (!factor || !max)

@@ -113,8 +113,8 @@ int weir__zones_init(struct engine *e, const struct engine_config *cfg)
 	e->host = cfg->host;
 	e->nr_cpus = cfg->nr_cpus;
 	e->nr_nodes = cfg->nr_nodes;
-	e->memmap = e->host->ops->meta_alloc(e->host,
-					     total * sizeof(struct frame));
+	e->memmap =
+	    e->host->ops->meta_alloc(e->host, total * sizeof(struct frame));
 	if (!e->memmap)
 		return -ENOMEM;
 	e->nr_frames = total;
@@ -150,7 +150,7 @@ static int64_t check_list(struct zone *z, unsigned order, int type)
 	struct list_head *l = &z->free_area[order].list[type], *pos;
 	int64_t n = 0;
 
-	list_for_each(pos, l) {
+	list_for_each (pos, l) {
 		struct frame *f = list_entry(pos, struct frame, lru);
 		pfn_t pfn = weir__pfn(z->engine, f);
 
@@ -182,8 +182,8 @@ static bool unmerged(struct zone *z, uint64_t block, unsigned order)
 		return false;
 	type = weir__pageblock_type(z, f);
 	other = weir__pageblock_type(z, buddy);
-	return type == other || (type != MIGRATE_HIGHATOMIC &&
-				 other != MIGRATE_HIGHATOMIC);
+	return type == other ||
+	       (type != MIGRATE_HIGHATOMIC && other != MIGRATE_HIGHATOMIC);
 }
 
 /* Walks the frames: blocks aligned, free all through, merged. */
@@ -222,8 +222,7 @@ static bool lists_agree(struct zone *z, const uint64_t heads[NR_ORDERS])
 		for (int t = 0; t < NR_MIGRATETYPES; t++) {
 			int64_t n = check_list(z, o, t);
 
-			if (n < 0 ||
-			    (uint64_t)n != z->free_area[o].nr_type[t])
+			if (n < 0 || (uint64_t)n != z->free_area[o].nr_type[t])
 				return false;
 			sum += n;
 			if (t == MIGRATE_HIGHATOMIC)
@@ -248,7 +247,7 @@ static bool check_pcp(struct pcp *p)
 		for (unsigned t = 0; t < PCP_TYPES; t++) {
 			struct frame *f;
 
-			list_for_each_entry(f, &p->list[o][t], lru) {
+			list_for_each_entry (f, &p->list[o][t], lru) {
 				if (f->order != o || atomic_load(&f->flags) ||
 				    atomic_load(&f->refcount))
 					return false;
