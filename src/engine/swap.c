@@ -398,18 +398,16 @@ bool weir__vm_swap_full(struct engine *e)
 unsigned weir__swap_readahead_window(unsigned hits, bool adjacent,
 				     unsigned prev, unsigned page_cluster)
 {
-	unsigned cap = 1u << page_cluster, n = hits + 2;
+	unsigned cap = 1u << page_cluster, n;
 
 	if (cap == 1)
 		return 1;
 	if (!hits) {
 		n = adjacent ? 2 : 1;
 	} else {
-		unsigned p = 4;
-
-		while (p < n && p < cap)
-			p *= 2;
-		n = p;
+		n = 4;
+		while (n < cap && n - 2 < hits)
+			n *= 2;
 	}
 	if (n > cap)
 		n = cap;
