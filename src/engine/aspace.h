@@ -4,7 +4,17 @@
  * mlock and fork do to them. Files and shared memory come with the page cache.
  *
  * All functions take the aspace lock themselves and may sleep (an entry may be
- * BUSY). Addresses are page aligned; end is exclusive.
+ * BUSY). Addresses are page aligned; end is exclusive; -EINVAL otherwise.
+ *
+ * Each operation goes on in steps, each step whole under the lock. Faults and
+ * reclaim may run between them; two operations on overlapping ranges at once
+ * are the host's to avoid. What a fault may count on:
+ *   - while an entry is BUSY, some region covers its address and its page
+ *     table stays. The region may have been split, merged or given other
+ *     flags meanwhile: look it up again with weir__region_find.
+ *   - an address without a region never gets an entry.
+ *   - at the target of a move, pages not yet moved are BUSY (PTE_RESERVED):
+ *     a fault there waits for the page.
  */
 #ifndef WEIR_ENGINE_ASPACE_H
 #define WEIR_ENGINE_ASPACE_H
@@ -13,8 +23,12 @@
 
 /* 0 and *out, or -ENOMEM. host is the cookie handed to the host's calls. */
 int weir__aspace_create(struct engine *e, void *host, struct aspace **out);
-/* Unmaps everything and frees it. */
+/* Unmaps everything, takes it off engine.aspaces and drops the creator's
+ * reference (aspace.users). */
 void weir__aspace_destroy(struct aspace *as);
+/* Who found it in engine.aspaces raises users under aspaces_lock and gives it
+ * back here; the last one frees. */
+void weir__aspace_put(struct aspace *as);
 
 /* 0, -EINVAL (unaligned, empty), -EEXIST (overlaps a region), -ENOMEM.
  * Merges with a neighbour of the same flags and anon_vma. */
@@ -24,19 +38,25 @@ int weir__region_add(struct aspace *as, uint64_t start, uint64_t end,
 struct region *weir__region_find(struct aspace *as, uint64_t addr);
 /* Grows the region that ends at start (mremap in place). 0, -ENOENT, -EEXIST.*/
 int weir__region_grow(struct aspace *as, uint64_t start, uint64_t end);
-/* Sets and clears REGION_* flags, splitting at the edges. -ENOMEM. */
+/* Sets and clears REGION_* flags, splitting at the edges; gaps are skipped.
+ * REGION_LOCKED locks and unlocks the resident pages too. Entries keep their
+ * WRITE bit: it says whether the machine traps, not what the program may do.
+ * -ENOMEM (a part of the range may be done). */
 int weir__region_flags(struct aspace *as, uint64_t start, uint64_t end,
 		       uint32_t set, uint32_t clear);
 
-/* munmap: entries dropped, regions trimmed or split. */
+/* munmap: entries dropped, regions trimmed or split. -ENOMEM only for a hole
+ * in the middle of one region, with nothing changed. */
 int weir__aspace_unmap(struct aspace *as, uint64_t start, uint64_t end);
 /* MADV_DONTNEED: entries dropped, regions stay. */
 int weir__aspace_zap(struct aspace *as, uint64_t start, uint64_t end);
 /* mremap to another place: entries and regions move. Target is unmapped
- * first. -ENOENT when [from, from+len) is not all regions. */
+ * first. -ENOENT when [from, from+len) is not all regions, -EINVAL when the
+ * two ranges overlap, -ENOMEM (regions already moved stay moved). */
 int weir__aspace_move(struct aspace *as, uint64_t from, uint64_t to,
 		      uint64_t len);
-/* mlock / munlock: flags and the pages' state. Does not fault pages in. */
+/* mlock / munlock: weir__region_flags with REGION_LOCKED. Does not fault pages
+ * in. */
 int weir__aspace_mlock(struct aspace *as, uint64_t start, uint64_t end,
 		       bool lock);
 /*
@@ -45,6 +65,9 @@ int weir__aspace_mlock(struct aspace *as, uint64_t start, uint64_t end,
  * linked to every anon_vma of the parent's. The caller keeps the parent from
  * running meanwhile. The host's protection of the parent's pages follows from
  * the entries: protect is called here for the pages that were writable.
+ * REGION_LOCKED is not inherited. 0; -ENOMEM; -EAGAIN when the host would not
+ * protect a page. Where it fails the child is empty again, and the parent has
+ * lost nothing but the right to write some pages without a trap.
  */
 int weir__aspace_fork(struct aspace *parent, struct aspace *child);
 

@@ -14,6 +14,7 @@
 #include "engine/iopool.h"
 #include "engine/lruvec.h"
 #include "engine/reclaim.h"
+#include "engine/rmap.h"
 #include "engine/slab.h"
 #include "engine/swap.h"
 
@@ -33,6 +34,7 @@ int weir__engine_init(struct engine *e, const struct engine_config *cfg)
 		weir__tunables_default(&e->tun);
 	weir__spin_init(&e->aspaces_lock, RANK_ASPACES);
 	list_init(&e->aspaces);
+	weir__rmap_init(e);
 
 	err = weir__zones_init(e, cfg);
 	if (err)

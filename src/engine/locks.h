@@ -22,7 +22,7 @@ struct engine;
 enum lock_rank {
 	RANK_PAGE = 1,	   /* frame's locked bit (not a spinlock) */
 	RANK_ASPACES = 10, /* engine's list of address spaces */
-	RANK_RMAP = 20,	   /* anon_vma tree (root's lock) */
+	RANK_RMAP = 20,	   /* anon_vma trees, region bounds */
 	RANK_ASPACE = 30,  /* regions and page table of one address space */
 	RANK_SHRINKER = 35,
 	RANK_SWAP = 40, /* swap areas, clusters, counts, swap cache */

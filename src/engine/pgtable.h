@@ -21,6 +21,8 @@
 #ifndef WEIR_ENGINE_PGTABLE_H
 #define WEIR_ENGINE_PGTABLE_H
 
+#include <stdatomic.h>
+
 #include "engine/alloc.h"
 
 #define PTE_PRESENT   ((uint64_t)1 << 0)
@@ -32,6 +34,10 @@
 #define PTE_SWAP      ((uint64_t)1 << 6)
 #define PTE_EXCLUSIVE ((uint64_t)1 << 7)
 #define PTE_POISON    ((uint64_t)1 << 8)
+
+/* mremap's target before the page has come: BUSY for everybody but the mover,
+ * who knows his own by the second bit. */
+#define PTE_RESERVED (PTE_BUSY | PTE_EXCLUSIVE)
 
 #define PTE_PFN_SHIFT 16
 
@@ -70,25 +76,62 @@ static inline swp_entry_t pte_swap(uint64_t pte)
 	return pte >> PTE_PFN_SHIFT;
 }
 
+/* Entries are words that the simulated MMU also writes (ACCESSED, DIRTY): a
+ * store of a whole entry is right only where the MMU does not reach it (not
+ * PRESENT, or HINT, or BUSY); otherwise take bits with pte_set/pte_clear or
+ * the entry with pte_xchg. */
+static inline uint64_t pte_load(const pte_t *p)
+{
+	return atomic_load_explicit((pte_t *)p, memory_order_acquire);
+}
+static inline void pte_store(pte_t *p, uint64_t v)
+{
+	atomic_store_explicit(p, v, memory_order_release);
+}
+static inline uint64_t pte_xchg(pte_t *p, uint64_t v)
+{
+	return atomic_exchange_explicit(p, v, memory_order_acq_rel);
+}
+/* The entry as it was before. */
+static inline uint64_t pte_set(pte_t *p, uint64_t bits)
+{
+	return atomic_fetch_or_explicit(p, bits, memory_order_acq_rel);
+}
+static inline uint64_t pte_clear(pte_t *p, uint64_t bits)
+{
+	return atomic_fetch_and_explicit(p, ~bits, memory_order_acq_rel);
+}
+
+/* Addresses the tables can name: [0, WEIR_ADDR_MAX). */
+#define WEIR_ADDR_MAX ((uint64_t)1 << 48)
+/* What one leaf table covers. */
+#define PTE_TABLE_SPAN ((uint64_t)512 << PAGE_SHIFT)
+
 /* The root table. 0 or -ENOMEM. */
 int weir__pgtable_create(struct aspace *as);
 /* Frees every table; all entries must be none. */
 void weir__pgtable_destroy(struct aspace *as);
 
-/* => called with the aspace lock held. NULL where no table covers addr. */
+/* => called with the aspace lock held. NULL where no table covers addr. The
+ * pointer is good until the lock is dropped. */
 pte_t *weir__pte(struct aspace *as, uint64_t addr);
 /*
  * Makes sure that a table covers every page of [start, end). Takes the aspace
- * lock itself; may sleep as gfp says. 0 or -ENOMEM.
+ * lock itself; may sleep as gfp says. 0 or -ENOMEM. A table that holds no
+ * entry may be trimmed as soon as the lock is free, so the caller locks, asks
+ * weir__pte again and starts over when it says NULL; an entry that is BUSY
+ * keeps its table.
  */
 int weir__pte_alloc(struct aspace *as, uint64_t start, uint64_t end, gfp_t gfp);
 /* => lock held. Calls fn for each non-empty entry of [start, end), in order;
- * stops when fn returns non-zero and returns that. Skips absent tables. */
+ * stops when fn returns non-zero and returns that. Skips absent tables. fn
+ * may change its entry and must not drop the lock. */
 int weir__pte_walk(struct aspace *as, uint64_t start, uint64_t end,
 		   int (*fn)(struct aspace *as, uint64_t addr, pte_t *pte,
 			     void *arg),
 		   void *arg);
-/* Frees tables of [start, end) that hold only empty entries. */
+/* Frees tables of [start, end) that hold only empty entries. Takes the aspace
+ * lock itself, and lets it go now and then. */
 void weir__pgtable_trim(struct aspace *as, uint64_t start, uint64_t end);
 
 /*
@@ -98,6 +141,7 @@ void weir__pgtable_trim(struct aspace *as, uint64_t start, uint64_t end);
 void weir__pte_busy_wait(struct aspace *as);
 void weir__pte_busy_end(struct aspace *as);
 
+/* => lock held, or at rest. Shape of the tables and of every entry. */
 bool weir__pgtable_is_valid(struct aspace *as);
 
 #endif

@@ -7,7 +7,7 @@
  *   (c) constant after start-up            (a) atomic
  *   (l) frame's page lock                  (u) lruvec lock
  *   (z) zone lock                          (s) aspace lock
- *   (r) anon_vma root's lock               (w) swap lock
+ *   (r) engine.rmap_lock                   (w) swap lock
  *   (p) per-CPU pcp lock                   (b) per-CPU batch lock
  */
 #ifndef WEIR_ENGINE_TYPES_H
@@ -110,7 +110,7 @@ struct frame {
 	uint8_t node;		  /* (c) */
 	uint8_t migratetype; /* (z) of the pageblock, in its first frame */
 	uintptr_t mapping; /* NULL, or anon_vma + MAPPING_ANON; (l) */
-	uint64_t index;	   /* addr >> PAGE_SHIFT for anon; (l) */
+	uint64_t index;	   /* anon: region_index() of its address; (l) */
 	struct list_head lru; /* (u) list, or whoever isolated it */
 	uint64_t private;     /* swap entry while FRAME_SWAPCACHE; (l)+(w) */
 	uint32_t mlock_count; /* (u) while unevictable */
@@ -279,11 +279,21 @@ struct stream {
 	uint32_t hits; /* readahead pages used since */
 };
 
-/* Private anonymous [start, end) of one address space. (s) */
+/*
+ * Private anonymous [start, end) of one address space. Changed under (s); the
+ * bounds and the anon_vma links under (r) and (s) both, so either lock is
+ * enough to read them.
+ *
+ * pgoff is what a page's index is counted from: region_index() and
+ * region_addr() below. It is start >> PAGE_SHIFT when the region is made and
+ * goes with the pages when they are moved (mremap), so frame.index never
+ * changes while the page lives. Before the first anon page it binds nothing.
+ */
 struct region {
 	struct itree_node node; /* in aspace.regions, keyed by page number */
 	struct aspace *as;
 	uint64_t start, end;
+	uint64_t pgoff;		    /* index of the page at start */
 	uint32_t flags;		    /* REGION_* */
 	struct anon_vma *anon_vma;  /* NULL until the first anon page */
 	struct list_head avc_chain; /* anon_vma_chain.same_region */
@@ -291,21 +301,35 @@ struct region {
 	struct stream zf;	    /* first-touch runs */
 };
 
+static inline uint64_t region_index(const struct region *r, uint64_t addr)
+{
+	return r->pgoff + ((addr - r->start) >> PAGE_SHIFT);
+}
+
+static inline uint64_t region_addr(const struct region *r, uint64_t index)
+{
+	return r->start + ((index - r->pgoff) << PAGE_SHIFT);
+}
+
+/*
+ * What an anonymous page points to: the regions that may map it. It lives
+ * while a chain links a region to it; whoever is linked to it is linked to
+ * its ancestors too, so parent and root outlive it. See rmap.c.
+ */
 struct anon_vma {
-	struct anon_vma *root; /* (c) carries the lock */
-	struct anon_vma *parent;
-	struct spin lock;	/* root only; RANK_RMAP */
-	_Atomic int32_t refcount; /* links that keep the struct alive */
-	uint32_t nr_children;	/* (r) */
-	uint32_t nr_active;	/* (r) regions whose anon_vma this is */
-	struct itree tree;	/* (r) anon_vma_chain by page number */
+	struct anon_vma *root;	 /* (c) the eldest; itself when first */
+	struct anon_vma *parent; /* (c) itself when first */
+	uint32_t nr_children;	 /* (r) the first counts itself */
+	uint32_t nr_active;	 /* (r) regions whose anon_vma this is */
+	struct itree tree;	 /* (r) anon_vma_chain by page index */
 };
 
+/* One region's link to one anon_vma. (r) */
 struct anon_vma_chain {
 	struct region *region;
 	struct anon_vma *anon_vma;
-	struct list_head same_region; /* (s) */
-	struct itree_node node;	      /* (r) */
+	struct list_head same_region; /* (r)+(s) */
+	struct itree_node node;
 };
 
 struct aspace {
@@ -316,6 +340,7 @@ struct aspace {
 	_Atomic int32_t users;
 	struct itree regions;  /* (s) */
 	pfn_t pgd;	       /* (c) root table's frame */
+	char *tables;	       /* (c) direct map's address of frame 0 */
 	_Atomic uint32_t busy_word; /* raised when a BUSY entry is let go and
 				       somebody waits */
 	_Atomic uint32_t busy_waiters;
@@ -378,6 +403,7 @@ struct engine {
 
 	struct spin aspaces_lock;
 	struct list_head aspaces;
+	struct spin rmap_lock; /* every anon_vma: see rmap.c */
 
 	/*
 	 * The slow path of allocation lives floors above the free lists; the

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/sim/sim_internal.h"
+
+static struct disk_slot *slot_of(struct sim *s, uint32_t area, uint64_t slot)
+{
+	if (area >= SIM_SWAP_MAX || slot == 0 ||
+	    slot >= s->disk.area[area].nr)
+		sim__fail(s, "there is no slot %llu in area %u",
+			  (unsigned long long)slot, area);
+	return &s->disk.area[area].slot[slot];
+}
+
+static void store(struct sim *s, struct disk_slot *d, pfn_t pfn)
+{
+	size_t bytes = s->ram.page_bytes;
+
+	if (!bytes)
+		return;
+	if (!d->data) {
+		d->data = malloc(bytes);
+		if (!d->data)
+			abort();
+	}
+	memcpy(d->data, sim__ram_data(s, pfn), bytes);
+}
+
+static int finish_write(struct sim *s, struct disk_req *r, unsigned i)
+{
+	struct weir_io *io = r->io;
+	struct disk_slot *d = slot_of(s, io->area, io->slot + i);
+	const struct sim_rates *rate = &s->cfg.rates;
+	struct prng *p = &s->disk.prng;
+	int rc = 0;
+
+	if (prng_chance(p, rate->write_eio))
+		rc = -EIO;
+	else if (prng_chance(p, rate->write_enospc))
+		rc = -ENOSPC;
+	if (rc) {
+		d->state = SLOT_FAILED;
+		s->disk.st.write_errors++;
+		return rc;
+	}
+	if (!r->early)
+		store(s, d, io->pfn[i]);
+	d->state = prng_chance(p, rate->write_torn) ? SLOT_TORN : SLOT_WRITTEN;
+	return 0;
+}
+
+static int finish_read(struct sim *s, struct disk_req *r, unsigned i)
+{
+	struct weir_io *io = r->io;
+	struct disk_slot *d = slot_of(s, io->area, io->slot + i);
+	const struct sim_rates *rate = &s->cfg.rates;
+	struct prng *p = &s->disk.prng;
+	int rc = 0;
+
+	if (d->state != SLOT_WRITTEN && d->state != SLOT_TORN)
+		sim__fail(s, "slot %llu of area %u read, %s",
+			  (unsigned long long)(io->slot + i), io->area,
+			  d->state == SLOT_FAILED ? "its write failed"
+						  : "never written");
+	if (d->state == SLOT_TORN)
+		rc = -EBADMSG;
+	else if (prng_chance(p, rate->read_eio))
+		rc = -EIO;
+	else if (prng_chance(p, rate->read_flip))
+		rc = -EBADMSG;
+	if (rc) {
+		s->disk.st.read_errors++;
+		sim__ram_poison(s, io->pfn[i], 0xee);
+		if (s->obs.read_failed && d->data)
+			s->obs.read_failed(s->obs.ctx, d->data);
+		return rc;
+	}
+	if (s->ram.page_bytes)
+		memcpy(sim__ram_data(s, io->pfn[i]), d->data,
+		       s->ram.page_bytes);
+	return 0;
+}
+
+static void start(struct sim *s, struct weir_io *io);
+
+/* Interrupt: a request has ended. */
+static void ended(void *arg)
+{
+	struct disk_req *r = arg;
+	struct sim *s = r->sim;
+	struct weir_io *io = r->io;
+	bool write = io->op == WEIR_IO_WRITE;
+
+	for (unsigned i = 0; i < io->nr; i++) {
+		io->status[i] = (int16_t)(write ? finish_write(s, r, i)
+						: finish_read(s, r, i));
+		sim__ram_io(s, io->pfn[i], write, -1);
+	}
+	r->next_free = s->disk.free_reqs;
+	s->disk.free_reqs = r;
+	s->disk.inflight--;
+	if (!list_empty(&s->disk.queue)) {
+		struct weir_io *next = list_first_entry(&s->disk.queue,
+							struct weir_io, link);
+
+		list_del(&next->link);
+		start(s, next);
+	}
+	io->done(s->engine, io);
+}
+
+static void start(struct sim *s, struct weir_io *io)
+{
+	struct disk *d = &s->disk;
+	struct disk_req *r = d->free_reqs;
+	bool write = io->op == WEIR_IO_WRITE;
+	uint64_t ns = write ? s->cfg.write_ns : s->cfg.read_ns;
+
+	if (r) {
+		d->free_reqs = r->next_free;
+	} else {
+		r = calloc(1, sizeof(*r));
+		if (!r)
+			abort();
+		r->next = d->all_reqs;
+		d->all_reqs = r;
+	}
+	r->sim = s;
+	r->io = io;
+	/* the uffd host keeps the buffer of a frame that is mapped meanwhile */
+	r->early = write && (s->cfg.mmu == SIM_MMU_UFFD ||
+			     (prng_next(&d->prng) & 1));
+	for (unsigned i = 0; r->early && i < io->nr; i++)
+		store(s, slot_of(s, io->area, io->slot + i), io->pfn[i]);
+	ns += (io->nr - 1) * s->cfg.page_ns +
+	      prng_below(&d->prng, s->cfg.jitter_ns + 1);
+	r->timer.fn = ended;
+	r->timer.arg = r;
+	d->inflight++;
+	if (d->inflight > d->st.inflight_max)
+		d->st.inflight_max = d->inflight;
+	sim__timer_set(&s->sched.clock, &r->timer, s->sched.clock.now + ns);
+}
+
+void sim__disk_submit(struct sim *s, struct weir_io *io)
+{
+	struct disk *d = &s->disk;
+	bool write = io->op == WEIR_IO_WRITE;
+
+	if (io->nr < 1 || io->nr > WEIR_IO_PAGES_MAX)
+		sim__fail(s, "an I/O of %u pages", io->nr);
+	for (unsigned i = 0; i < io->nr; i++) {
+		slot_of(s, io->area, io->slot + i);
+		sim__ram_io(s, io->pfn[i], write, 1);
+	}
+	if (write) {
+		d->st.writes++;
+		d->st.pages_written += io->nr;
+	} else {
+		d->st.reads++;
+		d->st.pages_read += io->nr;
+	}
+	if (d->inflight >= s->cfg.queue_depth)
+		list_add_tail(&io->link, &d->queue);
+	else
+		start(s, io);
+}
+
+void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot,
+		       unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		struct disk_slot *d = slot_of(s, area, slot + i);
+
+		d->state = SLOT_EMPTY;
+		free(d->data);
+		d->data = NULL;
+	}
+}
+
+int sim__disk_init(struct sim *s)
+{
+	struct disk *d = &s->disk;
+
+	prng_init(&d->prng, s->cfg.seed, SIM_STREAM_DISK);
+	list_init(&d->queue);
+	for (unsigned a = 0; a < SIM_SWAP_MAX; a++) {
+		if (!s->cfg.swap_slots[a])
+			continue;
+		d->area[a].nr = s->cfg.swap_slots[a];
+		d->area[a].slot = calloc(d->area[a].nr,
+					 sizeof(*d->area[a].slot));
+		if (!d->area[a].slot)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void sim__disk_exit(struct sim *s)
+{
+	struct disk *d = &s->disk;
+
+	for (unsigned a = 0; a < SIM_SWAP_MAX; a++) {
+		for (uint64_t i = 0; i < d->area[a].nr; i++)
+			free(d->area[a].slot[i].data);
+		free(d->area[a].slot);
+	}
+	while (d->all_reqs) {
+		struct disk_req *r = d->all_reqs;
+
+		d->all_reqs = r->next;
+		free(r);
+	}
+}
+
+const struct sim_disk_stats *sim_disk_stats(const struct sim *s)
+{
+	return &s->disk.st;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The simulated disk: swap areas in memory, behind a queue with latency. What
+ * it may do to a page is in struct sim_rates. What it must survive of the
+ * engine: nothing. A read of a slot that was never written ends the run.
+ */
+#ifndef WEIR_SIM_DISK_H
+#define WEIR_SIM_DISK_H
+
+#include "host/sim/clock.h"
+#include "host/sim/prng.h"
+#include "host/sim/sim.h"
+
+enum slot_state {
+	SLOT_EMPTY,   /* never written, or discarded */
+	SLOT_WRITTEN,
+	SLOT_TORN,    /* told as written; its checksum will not fit */
+	SLOT_FAILED   /* the last write failed */
+};
+
+struct disk_slot {
+	uint8_t state;
+	void *data; /* page_bytes; NULL before the first write */
+};
+
+struct disk_req {
+	struct sim_timer timer;
+	struct sim *sim;
+	struct weir_io *io;
+	struct disk_req *next_free, *next;
+	bool early; /* a write's contents were taken at the submit */
+};
+
+struct disk {
+	struct prng prng;
+	struct {
+		uint64_t nr;
+		struct disk_slot *slot;
+	} area[SIM_SWAP_MAX];
+	struct list_head queue; /* weir_io.link, beyond the queue's depth */
+	uint32_t inflight;
+	struct disk_req *free_reqs, *all_reqs;
+	struct sim_disk_stats st;
+};
+
+int sim__disk_init(struct sim *s);
+void sim__disk_exit(struct sim *s);
+void sim__disk_submit(struct sim *s, struct weir_io *io);
+void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot,
+		       unsigned nr);
+
+#endif

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/* The host table over the simulator's rooms; processes; start and end. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/aspace.h"
+#include "engine/check.h"
+#include "engine/engine.h"
+#include "engine/reclaim.h"
+#include "engine/swap.h"
+#include "host/sim/sim_internal.h"
+
+void sim_config_default(struct sim_config *c)
+{
+	*c = (struct sim_config){
+		.cpus = 2,
+		.nodes = 1,
+		.mmu = SIM_MMU_BITS,
+		.contents = SIM_CONTENTS_FULL,
+		.span_pages = 8192,
+		.handlers_many = true,
+		.touch_ns = 50,
+		.fault_ns = 2000,
+		.read_ns = 80000,
+		.write_ns = 60000,
+		.page_ns = 2400,
+		.jitter_ns = 20000,
+		.queue_depth = 32,
+		.migrate_ppm = 100000,
+		.preempt_ppm = 50000,
+		.log_level = -1,
+	};
+	for (int i = 0; i < SIM_SWAP_MAX; i++)
+		c->swap_prio[i] = -1;
+}
+
+/* --- the end of a run ---------------------------------------------------- */
+
+void sim__fail(struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!s->why[0]) {
+		va_start(ap, fmt);
+		vsnprintf(s->why, sizeof(s->why), fmt, ap);
+		va_end(ap);
+		if (s->obs.failed)
+			s->obs.failed(s->obs.ctx, s->why);
+	}
+	sim__sched_abandon(s);
+}
+
+const char *sim_why(const struct sim *s)
+{
+	return s->why;
+}
+
+void sim_dump(struct sim *s, void (*out)(void *ctx, const char *line),
+	      void *ctx)
+{
+	sim__sched_dump(s, out, ctx);
+}
+
+/* --- the host table ------------------------------------------------------ */
+
+static uint64_t host_now(struct weir_host *h)
+{
+	return sim__of(h)->sched.clock.now;
+}
+
+static void *host_meta(struct weir_host *h, size_t bytes)
+{
+	struct sim *s = sim__of(h);
+	void *p;
+
+	if (s->nr_meta == SIM_META_MAX)
+		return NULL;
+	p = calloc(1, bytes);
+	if (p) {
+		s->meta_bytes[s->nr_meta] = bytes;
+		s->meta[s->nr_meta++] = p;
+	}
+	return p;
+}
+
+static void *host_direct(struct weir_host *h, pfn_t pfn)
+{
+	return sim__ram_direct(sim__of(h), pfn);
+}
+
+static void *host_contents(struct weir_host *h, pfn_t pfn)
+{
+	return sim__ram_contents(sim__of(h), pfn);
+}
+
+static void host_release(struct weir_host *h, pfn_t pfn, unsigned nr)
+{
+	sim__ram_release(sim__of(h), pfn, nr);
+}
+
+static void host_io_submit(struct weir_host *h, struct weir_io *io)
+{
+	sim__preempt(sim__of(h));
+	sim__disk_submit(sim__of(h), io);
+	sim__preempt(sim__of(h));
+}
+
+static void host_io_poll(struct weir_host *h)
+{
+	sim__poll(sim__of(h));
+}
+
+static void host_io_discard(struct weir_host *h, uint32_t area, uint64_t slot,
+			    unsigned nr)
+{
+	sim__disk_discard(sim__of(h), area, slot, nr);
+}
+
+static struct wtask *host_self(struct weir_host *h)
+{
+	return sim__self(sim__of(h));
+}
+
+static int host_spawn(struct weir_host *h, const char *name, unsigned flags,
+		      weir_worker_fn *fn, void *arg)
+{
+	return sim__task_new(sim__of(h), name, flags, false, NULL, fn, arg);
+}
+
+static int host_wait(struct weir_host *h, _Atomic uint32_t *word,
+		     uint32_t expected, uint64_t timeout_ns)
+{
+	return sim__wait(sim__of(h), word, expected, timeout_ns);
+}
+
+static void host_wake_word(struct weir_host *h, _Atomic uint32_t *word,
+			   unsigned nr)
+{
+	sim__wake(sim__of(h), word, nr);
+}
+
+static void host_preempt(struct weir_host *h)
+{
+	sim__preempt(sim__of(h));
+}
+
+static void host_relax(struct weir_host *h)
+{
+	sim__relax(sim__of(h));
+}
+
+static void __attribute__((noreturn)) host_panic(struct weir_host *h,
+						 const char *msg)
+{
+	sim__fail(sim__of(h), "panic: %s", msg);
+}
+
+static void host_log(struct weir_host *h, int level, const char *msg)
+{
+	struct sim *s = sim__of(h);
+
+	if (level <= s->cfg.log_level)
+		fprintf(stderr, "%12llu %s: %s\n",
+			(unsigned long long)s->sched.clock.now,
+			sim__self(s)->name, msg);
+}
+
+static int host_oom_kill(struct weir_host *h, void *as)
+{
+	struct sim *s = sim__of(h);
+	struct sim_proc *p = as;
+
+	if (s->obs.oom_kill)
+		s->obs.oom_kill(s->obs.ctx, p);
+	sim_kill(p);
+	return 0;
+}
+
+#define OPS(model, bit)                                                        \
+	{                                                                      \
+		.now_ns = host_now, .meta_alloc = host_meta,                   \
+		.direct = host_direct, .contents = host_contents,              \
+		.release = host_release, .map = sim__##model##_map,            \
+		.unmap = sim__##model##_unmap,                                 \
+		.protect = sim__##model##_protect,                             \
+		.wake = sim__##model##_wake, .poison = sim__##model##_poison,  \
+		.has_accessed_bit = bit, .io_submit = host_io_submit,          \
+		.io_poll = host_io_poll, .io_discard = host_io_discard,        \
+		.self = host_self, .spawn = host_spawn, .wait = host_wait,     \
+		.wake_word = host_wake_word, .preempt = host_preempt,          \
+		.relax = host_relax, .panic = host_panic, .log = host_log,     \
+		.oom_kill = host_oom_kill                                      \
+	}
+
+const struct weir_host_ops sim__ops_bits = OPS(bits, true);
+const struct weir_host_ops sim__ops_uffd = OPS(uffd, false);
+
+/* --- start and end ------------------------------------------------------- */
+
+struct sim *sim_create(const struct sim_config *cfg)
+{
+	struct sim *s = calloc(1, sizeof(*s));
+	bool bits = cfg->mmu == SIM_MMU_BITS;
+
+	if (!s)
+		return NULL;
+	s->cfg = *cfg;
+	s->host.ops = bits ? &sim__ops_bits : &sim__ops_uffd;
+	s->mmu.ops = bits ? &sim__mmu_bits : &sim__mmu_uffd;
+	prng_init(&s->mmu.prng, cfg->seed, SIM_STREAM_MMU);
+	list_init(&s->mmu.procs);
+	list_init(&s->mmu.msgs);
+	sim__sched_init(s);
+	s->engine = calloc(1, sizeof(*s->engine));
+	if (!s->engine || sim__ram_init(s) || sim__disk_init(s)) {
+		sim_destroy(s);
+		return NULL;
+	}
+	return s;
+}
+
+void sim_destroy(struct sim *s)
+{
+	struct sim_proc *p, *tmp;
+
+	if (!s)
+		return;
+	list_for_each_entry_safe(p, tmp, &s->mmu.procs, link) {
+		s->mmu.ops->proc_free(p);
+		free(p);
+	}
+	sim__disk_exit(s);
+	sim__ram_exit(s);
+	sim__sched_exit(s);
+	for (unsigned i = 0; i < s->nr_meta; i++)
+		free(s->meta[i]);
+	free(s->engine);
+	free(s);
+}
+
+void sim_observe(struct sim *s, const struct sim_observer *o)
+{
+	s->obs = *o;
+}
+
+struct boot {
+	struct sim *s;
+	int rc;
+};
+
+static void boot_task(void *arg)
+{
+	struct boot *b = arg;
+	struct sim *s = b->s;
+	struct engine_config ec = {
+		.host = &s->host,
+		.nr_cpus = s->cfg.cpus,
+		.nr_nodes = s->cfg.nodes,
+		.tunables = s->cfg.tunables,
+		.event = s->cfg.event,
+		.event_ctx = s->cfg.event_ctx,
+	};
+
+	memcpy(ec.zone_pages, s->cfg.zone_pages, sizeof(ec.zone_pages));
+	b->rc = weir__engine_init(s->engine, &ec);
+	if (b->rc)
+		return;
+	s->booted = true;
+	for (unsigned i = 0; i < SIM_SWAP_MAX; i++) {
+		if (!s->cfg.swap_slots[i])
+			continue;
+		b->rc = weir__swapon(s->engine, s->cfg.swap_slots[i],
+				     s->cfg.swap_prio[i], NULL, 0);
+		if (b->rc < 0)
+			return;
+		if (b->rc != (int)i)
+			sim__fail(s, "area %u became type %d", i, b->rc);
+	}
+	b->rc = weir__kswapd_start(s->engine);
+	if (!b->rc && s->cfg.mmu == SIM_MMU_UFFD)
+		b->rc = sim__uffd_start(s);
+}
+
+int sim_boot(struct sim *s)
+{
+	struct boot b = {.s = s};
+
+	if (sim_call(s, boot_task, &b))
+		return -EIO;
+	return b.rc;
+}
+
+static void shutdown_task(void *arg)
+{
+	struct boot *b = arg;
+
+	if (b->s->cfg.mmu == SIM_MMU_UFFD)
+		sim__uffd_stop(b->s);
+	weir__engine_exit(b->s->engine);
+}
+
+int sim_shutdown(struct sim *s)
+{
+	struct boot b = {.s = s};
+
+	if (!s->booted)
+		return 0;
+	return sim_call(s, shutdown_task, &b);
+}
+
+int sim_task_start(struct sim *s, const char *name, void (*fn)(void *arg),
+		   void *arg)
+{
+	return sim__task_new(s, name, 0, true, fn, NULL, arg);
+}
+
+int sim_run(struct sim *s)
+{
+	if (setjmp(s->boot_jmp))
+		return -EIO;
+	return sim__sched_run(s);
+}
+
+int sim_call(struct sim *s, void (*fn)(void *arg), void *arg)
+{
+	int rc = sim_task_start(s, "call", fn, arg);
+
+	return rc ? rc : sim_run(s);
+}
+
+struct engine *sim_engine(struct sim *s)
+{
+	return s->engine;
+}
+
+const struct sim_config *sim_config(const struct sim *s)
+{
+	return &s->cfg;
+}
+
+uint64_t sim_now(const struct sim *s)
+{
+	return s->sched.clock.now;
+}
+
+uint64_t sim_switches(const struct sim *s)
+{
+	return s->sched.nr_switches;
+}
+
+size_t sim_page_bytes(const struct sim *s)
+{
+	return s->ram.page_bytes;
+}
+
+struct sim_rates *sim_rates(struct sim *s)
+{
+	return &s->cfg.rates;
+}
+
+/* --- program tasks ------------------------------------------------------- */
+
+void sim_sleep(struct sim *s, uint64_t ns)
+{
+	sim__sleep(s, ns);
+}
+
+void sim_yield(struct sim *s)
+{
+	sim__yield(s);
+}
+
+int sim_wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
+	     uint64_t timeout_ns)
+{
+	return sim__wait(s, word, expected, timeout_ns);
+}
+
+void sim_wake(struct sim *s, _Atomic uint32_t *word)
+{
+	sim__wake(s, word, UINT32_MAX);
+}
+
+int sim_proc_create(struct sim *s, struct sim_proc **out)
+{
+	struct sim_proc *p = calloc(1, sizeof(*p));
+	int rc;
+
+	if (!p)
+		return -ENOMEM;
+	p->sim = s;
+	p->id = ++s->mmu.next_id;
+	list_init(&p->posted);
+	list_init(&p->pending);
+	list_init(&p->stuck);
+	rc = s->mmu.ops->proc_init(p);
+	if (!rc)
+		rc = weir__aspace_create(s->engine, p, &p->as);
+	if (rc) {
+		s->mmu.ops->proc_free(p);
+		free(p);
+		return rc;
+	}
+	list_add_tail(&p->link, &s->mmu.procs);
+	*out = p;
+	return 0;
+}
+
+void sim_kill(struct sim_proc *p)
+{
+	if (p->killed)
+		return;
+	p->killed = true;
+	p->sim->mmu.ops->kill(p);
+}
+
+bool sim_killed(const struct sim_proc *p)
+{
+	return p->killed;
+}
+
+void sim_exit(struct sim_proc *p)
+{
+	struct sim *s = p->sim;
+
+	if (p->dead)
+		sim__fail(s, "process %u ends twice", p->id);
+	p->dead = true;
+	s->mmu.ops->exit(p);
+	weir__aspace_destroy(p->as);
+	p->as = NULL;
+}
+
+struct aspace *sim_aspace(struct sim_proc *p)
+{
+	return p->as;
+}
+
+int sim_fork(struct sim_proc *p, struct sim_proc **out)
+{
+	struct sim *s = p->sim;
+	int rc;
+
+	if (s->cfg.mmu != SIM_MMU_BITS ||
+	    s->cfg.contents == SIM_CONTENTS_STAMP)
+		return -EOPNOTSUPP;
+	rc = sim_proc_create(s, out);
+	if (rc)
+		return rc;
+	rc = weir__aspace_fork(p->as, (*out)->as);
+	if (rc)
+		sim_exit(*out);
+	return rc;
+}
+
+uint64_t sim_base(const struct sim *s)
+{
+	return SIM_BASE;
+}
+
+uint64_t sim_limit(const struct sim *s)
+{
+	return SIM_BASE + s->cfg.span_pages * PAGE_SIZE;
+}
+
+void sim__touch_point(struct sim *s)
+{
+	struct sched *sc = &s->sched;
+
+	sim__pass(sc, s->cfg.touch_ns);
+	if (s->cfg.preempt_ppm || s->cfg.stall_ppm ||
+	    sim__clock_next(&sc->clock) <= sc->clock.now)
+		sim__preempt(s);
+}
+
+int sim_touch(struct sim_proc *p, uint64_t addr, bool write, void **data)
+{
+	return p->sim->mmu.ops->touch(p, addr, write, data);
+}
+
+int sim_mmap(struct sim_proc *p, uint64_t start, uint64_t end, uint32_t flags,
+	     bool late)
+{
+	return p->sim->mmu.ops->mmap(p, start, end, flags, late);
+}
+
+int sim_register(struct sim_proc *p, uint64_t start, uint64_t end)
+{
+	return p->sim->mmu.ops->reg(p, start, end);
+}
+
+int sim_munmap(struct sim_proc *p, uint64_t start, uint64_t end)
+{
+	return p->sim->mmu.ops->munmap(p, start, end);
+}
+
+int sim_dontneed(struct sim_proc *p, uint64_t start, uint64_t end)
+{
+	return p->sim->mmu.ops->dontneed(p, start, end);
+}
+
+int sim_move(struct sim_proc *p, uint64_t from, uint64_t to, uint64_t len)
+{
+	return p->sim->mmu.ops->move(p, from, to, len);
+}
+
+int sim_grow(struct sim_proc *p, uint64_t start, uint64_t end)
+{
+	return p->sim->mmu.ops->grow(p, start, end);
+}
+
+int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock)
+{
+	return p->sim->mmu.ops->mlock(p, start, end, lock);
+}
+
+uint64_t sim_resident(const struct sim *s)
+{
+	return s->mmu.resident;
+}
