@@ -233,6 +233,24 @@ static inline int sys_fcntl(int fd, int cmd, long arg)
 	return (int)sys_call3(SYS_fcntl, fd, cmd, arg);
 }
 
+/*
+ * The same open file under a number that programs do not expect to get:
+ * some count on open() returning the lowest, or dup2 onto small ones.
+ * Closes fd; gives fd back where there is no room higher up.
+ */
+static inline int sys_fd_high(int fd)
+{
+	for (long least = 960; least >= 240; least -= 240) {
+		int high = sys_fcntl(fd, F_DUPFD_CLOEXEC, least);
+
+		if (high >= 0) {
+			sys_close(fd);
+			return high;
+		}
+	}
+	return fd;
+}
+
 static inline int sys_ioctl(int fd, unsigned long req, void *arg)
 {
 	return (int)sys_call3(SYS_ioctl, fd, (long)req, (long)arg);
@@ -355,6 +373,19 @@ static inline int sys_getpid(void)
 static inline int sys_getppid(void)
 {
 	return (int)sys_call0(SYS_getppid);
+}
+
+/* Different for each running thread, whoever made it. */
+static inline uintptr_t sys_thread_pointer(void)
+{
+	uintptr_t tp;
+
+#if defined(__x86_64__)
+	__asm__("mov %%fs:0, %0" : "=r"(tp));
+#else
+	__asm__("mrs %0, tpidr_el0" : "=r"(tp));
+#endif
+	return tp;
 }
 
 static inline int sys_gettid(void)

@@ -229,14 +229,6 @@ static void table_remove(uintptr_t tp)
 		atomic_store(e, GONE);
 }
 
-static inline uintptr_t thread_pointer(void)
-{
-	uintptr_t tp;
-
-	__asm__("mov %%fs:0, %0" : "=r"(tp));
-	return tp;
-}
-
 static inline uintptr_t block_tp(const void *mem)
 {
 	return (uintptr_t)mem + THREAD_MEM_BYTES - TCB_BYTES;
@@ -289,7 +281,7 @@ static long clone_thread(unsigned long flags, void *stack_top,
 
 static void block_prepare(struct engine_thread *t, void *mem, uintptr_t tp)
 {
-	const struct tcb *mine = (const struct tcb *)thread_pointer();
+	const struct tcb *mine = (const struct tcb *)sys_thread_pointer();
 	struct tcb *tcb = (struct tcb *)tp;
 
 	/* A block may have served before. */
@@ -343,7 +335,7 @@ int thread_start(struct engine_thread *t, void *mem, int files_private)
 
 void *thread_self(void)
 {
-	uintptr_t tp = thread_pointer();
+	uintptr_t tp = sys_thread_pointer();
 
 	return table_find(tp) ? block_end(tp)->thread->self : NULL;
 }

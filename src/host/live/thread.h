@@ -20,7 +20,7 @@
 
 struct engine_thread {
 	_Atomic uint32_t tid; /* 0 when it has ended: a futex */
-	int cpu;	      /* pinned to it, or -1 */
+	int cpu;              /* pinned to it, or -1 */
 	const char *name;     /* up to 15 characters */
 	void (*fn)(void *arg);
 	void *arg;
