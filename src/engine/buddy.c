@@ -421,8 +421,8 @@ bool weir__highatomic_release(struct engine *e, struct zone *z, int migratetype,
 	for (unsigned o = 0; o <= MAX_ORDER; o++) {
 		struct frame *f = first_block(z, o, MIGRATE_HIGHATOMIC);
 
-		uint64_t pages = o > PAGEBLOCK_ORDER ? (uint64_t)1 << o :
-						       PAGEBLOCK_PAGES;
+		uint64_t pages =
+		    o > PAGEBLOCK_ORDER ? (uint64_t)1 << o : PAGEBLOCK_PAGES;
 
 		if (!f)
 			continue;

@@ -43,7 +43,7 @@ machine_panic(struct weir_host *h, const char *msg)
 #define expect_panic(m, statement)                                             \
 	do {                                                                   \
 		void (*saved)(struct weir_host *, const char *)                \
-			__attribute__((noreturn)) = (m)->ops.panic;            \
+		    __attribute__((noreturn)) = (m)->ops.panic;                \
                                                                                \
 		(m)->ops.panic = machine_panic;                                \
 		if (!setjmp(machine_panic_jump)) {                             \

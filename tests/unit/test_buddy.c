@@ -5,7 +5,7 @@
 #include "machine.h"
 
 #define UNMOVABLE   MIGRATE_UNMOVABLE
-#define MOVABLE	    MIGRATE_MOVABLE
+#define MOVABLE     MIGRATE_MOVABLE
 #define RECLAIMABLE MIGRATE_RECLAIMABLE
 
 static struct machine m;
@@ -75,8 +75,8 @@ static void test_odd_sizes(void **state)
 {
 	struct zone *z = machine_simple(&m, 1024 * 3 + 37, 1);
 
-	assert_blocks(z, (uint64_t[NR_ORDERS]){
-				 [0] = 1, [2] = 1, [5] = 1, [10] = 3});
+	assert_blocks(
+	    z, (uint64_t[NR_ORDERS]){[0] = 1, [2] = 1, [5] = 1, [10] = 3});
 	assert_int_equal(z->free_pages, 1024 * 3 + 37);
 	assert_true(weir__zone_is_valid(z));
 	machine_stop(&m);
@@ -215,9 +215,9 @@ static void test_fallback_order(void **state)
 	static const struct {
 		int want, first, last;
 	} t[] = {
-		{UNMOVABLE, RECLAIMABLE, MOVABLE},
-		{MOVABLE, RECLAIMABLE, UNMOVABLE},
-		{RECLAIMABLE, UNMOVABLE, MOVABLE},
+	    {UNMOVABLE, RECLAIMABLE, MOVABLE},
+	    {MOVABLE, RECLAIMABLE, UNMOVABLE},
+	    {RECLAIMABLE, UNMOVABLE, MOVABLE},
 	};
 
 	for (int i = 0; i < 3; i++) {
@@ -350,11 +350,11 @@ static void test_damage_is_seen(void **state)
 static void test_config(void **state)
 {
 	static const struct engine_config bad[] = {
-		{.nr_cpus = 0, .nr_nodes = 1, .zone_pages = {{64}}},
-		{.nr_cpus = 1, .nr_nodes = 0, .zone_pages = {{64}}},
-		{.nr_cpus = MAX_CPUS + 1, .nr_nodes = 1, .zone_pages = {{64}}},
-		{.nr_cpus = 1, .nr_nodes = MAX_NODES + 1},
-		{.nr_cpus = 1, .nr_nodes = 1},
+	    {.nr_cpus = 0, .nr_nodes = 1, .zone_pages = {{64}}},
+	    {.nr_cpus = 1, .nr_nodes = 0, .zone_pages = {{64}}},
+	    {.nr_cpus = MAX_CPUS + 1, .nr_nodes = 1, .zone_pages = {{64}}},
+	    {.nr_cpus = 1, .nr_nodes = MAX_NODES + 1},
+	    {.nr_cpus = 1, .nr_nodes = 1},
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -364,10 +364,10 @@ static void test_config(void **state)
 		machine_stop(&m);
 	}
 	memset(&m, 0, sizeof(m));
-	m.cfg = (struct engine_config){.nr_cpus = 2,
-				       .nr_nodes = 2,
-				       .zone_pages = {{100, 0, 300},
-						      {0, 0, 500}}};
+	m.cfg =
+	    (struct engine_config){.nr_cpus = 2,
+				   .nr_nodes = 2,
+				   .zone_pages = {{100, 0, 300}, {0, 0, 500}}};
 	assert_int_equal(machine_start(&m), 0);
 	assert_int_equal(m.e->nr_frames, 900);
 	assert_string_equal(m.e->nodes[0].zones[0].name, "DMA");
@@ -382,8 +382,8 @@ static void test_config(void **state)
 	}
 	for (int n = 0; n < 2; n++)
 		for (int i = 0; i < 3; i++)
-			assert_true(weir__zone_is_valid(
-				&m.e->nodes[n].zones[i]));
+			assert_true(
+			    weir__zone_is_valid(&m.e->nodes[n].zones[i]));
 	machine_stop(&m);
 }
 
@@ -419,8 +419,8 @@ static void test_random(void **state)
 			continue;
 		out += 1 << order;
 		for (unsigned p = 0; p < 1u << order; p++)
-			assert_int_equal(
-				owned[weir__pfn(m.e, held[i].f) + p]++, 0);
+			assert_int_equal(owned[weir__pfn(m.e, held[i].f) + p]++,
+					 0);
 		assert_int_equal(z->free_pages, PAGES - out);
 		if (turn % 500 == 0)
 			assert_true(weir__zone_is_valid(z));
@@ -437,23 +437,23 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_split_and_merge),
-		cmocka_unit_test(test_only_buddies_merge),
-		cmocka_unit_test(test_odd_sizes),
-		cmocka_unit_test(test_tail_when_merging_soon),
-		cmocka_unit_test(test_highest_order),
-		cmocka_unit_test(test_claims_whole_blocks),
-		cmocka_unit_test(test_claims_half_free),
-		cmocka_unit_test(test_steals_when_mostly_used),
-		cmocka_unit_test(test_movable_steals_small),
-		cmocka_unit_test(test_fallback_order),
-		cmocka_unit_test(test_fallback_boosts),
-		cmocka_unit_test(test_highatomic_reserve),
-		cmocka_unit_test(test_highatomic_is_kept),
-		cmocka_unit_test(test_given_twice),
-		cmocka_unit_test(test_damage_is_seen),
-		cmocka_unit_test(test_config),
-		cmocka_unit_test(test_random),
+	    cmocka_unit_test(test_split_and_merge),
+	    cmocka_unit_test(test_only_buddies_merge),
+	    cmocka_unit_test(test_odd_sizes),
+	    cmocka_unit_test(test_tail_when_merging_soon),
+	    cmocka_unit_test(test_highest_order),
+	    cmocka_unit_test(test_claims_whole_blocks),
+	    cmocka_unit_test(test_claims_half_free),
+	    cmocka_unit_test(test_steals_when_mostly_used),
+	    cmocka_unit_test(test_movable_steals_small),
+	    cmocka_unit_test(test_fallback_order),
+	    cmocka_unit_test(test_fallback_boosts),
+	    cmocka_unit_test(test_highatomic_reserve),
+	    cmocka_unit_test(test_highatomic_is_kept),
+	    cmocka_unit_test(test_given_twice),
+	    cmocka_unit_test(test_damage_is_seen),
+	    cmocka_unit_test(test_config),
+	    cmocka_unit_test(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

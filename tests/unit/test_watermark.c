@@ -60,9 +60,8 @@ static void test_min_free_kbytes(void **state)
 	static const struct {
 		uint64_t mib, kbytes;
 	} t[] = {
-		{1, 128},	{16, 512},	 {64, 1024},
-		{1024, 4096},	{4096, 8192},	 {8192, 11585},
-		{16384, 16384}, {4 << 20, 262144},
+	    {1, 128},     {16, 512},     {64, 1024},     {1024, 4096},
+	    {4096, 8192}, {8192, 11585}, {16384, 16384}, {4 << 20, 262144},
 	};
 
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
@@ -221,16 +220,16 @@ static void test_stat_threshold(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_isqrt),
-		cmocka_unit_test(test_min_free_kbytes),
-		cmocka_unit_test(test_marks_of_three_zones),
-		cmocka_unit_test(test_scale_factor),
-		cmocka_unit_test(test_automatic_value),
-		cmocka_unit_test(test_boost),
-		cmocka_unit_test(test_lowmem_reserve),
-		cmocka_unit_test(test_totalreserve),
-		cmocka_unit_test(test_totalreserve_follows),
-		cmocka_unit_test(test_stat_threshold),
+	    cmocka_unit_test(test_isqrt),
+	    cmocka_unit_test(test_min_free_kbytes),
+	    cmocka_unit_test(test_marks_of_three_zones),
+	    cmocka_unit_test(test_scale_factor),
+	    cmocka_unit_test(test_automatic_value),
+	    cmocka_unit_test(test_boost),
+	    cmocka_unit_test(test_lowmem_reserve),
+	    cmocka_unit_test(test_totalreserve),
+	    cmocka_unit_test(test_totalreserve_follows),
+	    cmocka_unit_test(test_stat_threshold),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
