@@ -34,4 +34,12 @@ int weir__adopt(struct engine *e, struct aspace *as, uint64_t start,
 int weir__populate(struct engine *e, struct aspace *as, uint64_t start,
 		   uint64_t end);
 
+/*
+ * The machine has lost its write traps for [start, end) (a process after fork):
+ * pages that were mapped clean may be written unnoticed and count as dirty.
+ * No other task may be at work on the range.
+ */
+void weir__forget_clean(struct engine *e, struct aspace *as, uint64_t start,
+			uint64_t end);
+
 #endif

@@ -347,3 +347,15 @@ void weir__kswapd_stop(struct engine *e)
 			h->ops->wait(h, &n->kswapd_running, 1, 0);
 	}
 }
+
+void weir__kswapd_forget(struct engine *e)
+{
+	for (unsigned i = 0; i < e->nr_nodes; i++) {
+		struct node *n = &e->nodes[i];
+
+		n->kswapd_running = 0;
+		n->kswapd_sleeping = 0;
+		for (unsigned k = 0; k < NR_THROTTLE; k++)
+			n->nr_throttled[k] = 0;
+	}
+}

@@ -8,6 +8,9 @@
 /* Starts one kswapd for each node. 0 or -errno. */
 int weir__kswapd_start(struct engine *e);
 void weir__kswapd_stop(struct engine *e);
+/* The copy of an engine in a forked process: its kswapd was asleep and does not
+ * exist there. */
+void weir__kswapd_forget(struct engine *e);
 /* [any] */
 void weir__wakeup_kswapd(struct engine *e, struct zone *z, gfp_t gfp,
 			 unsigned order, unsigned highest_zone);

@@ -45,6 +45,7 @@ struct store_ops {
 
 struct store {
 	const struct store_ops *ops;
+	int fd;		      /* of the file; -1 where there is none */
 	uint64_t slots;	      /* capacity, slot 0 included */
 	uint64_t bytes_used;  /* what it takes on the device now, about */
 };
