@@ -127,7 +127,7 @@ struct weir_shared {
 	uint32_t version;
 	uint32_t bytes; /* sizeof(struct weir_shared): same build on both sides */
 	int32_t weir_pid;
-	int32_t pad;
+	_Atomic int32_t finished; /* weir ends in good order: agents go on */
 	struct weir_config config;
 	_Atomic uint64_t processes; /* slots ever claimed */
 	_Atomic uint64_t dropped;   /* claims that found no slot */

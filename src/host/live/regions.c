@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which of the program's mappings are managed.
+ *
+ * Private anonymous memory that can be written, from MANAGE_MIN pages up,
+ * except thread stacks, what the engine's own threads may touch (their own
+ * memory, the C library's and our own data, thread-local blocks) and what the
+ * kernel refuses.
+ */
+#include <string.h>
+
+#include "engine/aspace.h"
+#include "engine/fault.h"
+#include "host/live/live.h"
+#include "host/live/procmaps.h"
+#include "host/live/sys.h"
+#include "host/live/uffd_abi.h"
+
+#define MANAGE_MIN  (16 * (uint64_t)PAGE_SIZE)
+#define ADOPT_PAGES 4096u
+
+static void range_lock(struct live *l)
+{
+	while (atomic_exchange(&l->range_lock, 1))
+		sys_sched_yield();
+}
+
+static void range_unlock(struct live *l)
+{
+	l->range_lock = 0;
+}
+
+void regions_exclude(struct live *l, uint64_t start, uint64_t end)
+{
+	start &= PAGE_MASK;
+	end = (end + PAGE_SIZE - 1) & PAGE_MASK;
+	range_lock(l);
+	for (uint32_t i = 0; i < l->nr_excluded; i++) {
+		if (l->excluded[i].start == l->excluded[i].end) {
+			l->excluded[i] = (struct range){start, end};
+			goto out;
+		}
+	}
+	if (l->nr_excluded < LIVE_EXCLUDED)
+		l->excluded[l->nr_excluded++] = (struct range){start, end};
+out:
+	range_unlock(l);
+}
+
+void regions_include(struct live *l, uint64_t start)
+{
+	range_lock(l);
+	for (uint32_t i = 0; i < l->nr_excluded; i++)
+		if (l->excluded[i].start == (start & PAGE_MASK))
+			l->excluded[i].end = l->excluded[i].start;
+	range_unlock(l);
+}
+
+/* The first excluded range that overlaps [start, end). */
+static bool first_excluded(struct live *l, uint64_t start, uint64_t end,
+			   struct range *out)
+{
+	bool found = false;
+
+	range_lock(l);
+	for (uint32_t i = 0; i < l->nr_excluded; i++) {
+		struct range r = l->excluded[i];
+
+		if (r.start < end && start < r.end &&
+		    (!found || r.start < out->start)) {
+			*out = r;
+			found = true;
+		}
+	}
+	range_unlock(l);
+	return found;
+}
+
+/* --- taking in ---------------------------------------------------------------- */
+
+/* Reads which pages of [start, start + nr) are resident. */
+static int read_present(struct live *l, uint64_t start, unsigned nr,
+			uint64_t *bits)
+{
+	uint64_t entry[512];
+
+	memset(bits, 0, ADOPT_PAGES / 8);
+	for (unsigned i = 0; i < nr;) {
+		unsigned want = nr - i < 512 ? nr - i : 512;
+		long n = sys_pread64(l->pagemap_fd, entry,
+				     want * sizeof(entry[0]),
+				     ((start >> PAGE_SHIFT) + i) * 8);
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO;
+		n /= 8;
+		for (long k = 0; k < n; k++)
+			if (entry[k] >> 62 & 3) /* present or swapped */
+				bits[(i + k) / 64] |= UINT64_C(1)
+						      << (i + k) % 64;
+		i += (unsigned)n;
+	}
+	return 0;
+}
+
+static int adopt(struct live *l, uint64_t start, uint64_t end)
+{
+	uint64_t bits[ADOPT_PAGES / 64];
+
+	while (start < end) {
+		uint64_t left = (end - start) >> PAGE_SHIFT, done;
+		unsigned nr = left < ADOPT_PAGES ? (unsigned)left : ADOPT_PAGES;
+		int err = read_present(l, start, nr, bits);
+
+		while (!err) {
+			err = weir__adopt(&l->engine, l->as, start, bits, nr,
+					  &done);
+			if (err != -ENOMEM)
+				break;
+			/* Somebody else's fault makes the choice when there is
+			 * really nothing left. */
+			err = 0;
+			live_exit(live_self());
+			sys_nanosleep(1000000);
+			live_enter(live_self());
+		}
+		if (err)
+			return err;
+		start += (uint64_t)nr << PAGE_SHIFT;
+	}
+	return 0;
+}
+
+/* [start, end) is one mapping's, not in the books. */
+static int manage(struct live *l, uint64_t start, uint64_t end)
+{
+	int err;
+
+	/* In the books first: faults come as soon as it is registered. */
+	err = weir__region_add(l->as, start, end, REGION_READ | REGION_WRITE);
+	if (err)
+		return err;
+	err = uffd_register(l->uffd, start, end - start,
+			    UFFDIO_REGISTER_MODE_MISSING |
+				    UFFDIO_REGISTER_MODE_WP);
+	if (err) {
+		weir__aspace_unmap(l->as, start, end);
+		return err;
+	}
+	l->registered_pages += (end - start) >> PAGE_SHIFT;
+	return adopt(l, start, end);
+}
+
+/* The first part of [*start, end) that the books do not know; its end. */
+static uint64_t unknown_part(struct live *l, uint64_t *start, uint64_t end)
+{
+	struct itree_node *n;
+	uint64_t stop = end;
+
+	weir__spin_lock(&l->engine, &l->as->lock);
+	while (*start < end) {
+		n = itree_first(&l->as->regions, *start >> PAGE_SHIFT,
+				(end - 1) >> PAGE_SHIFT);
+		if (!n)
+			break;
+		if (n->start << PAGE_SHIFT > *start) {
+			stop = n->start << PAGE_SHIFT;
+			break;
+		}
+		*start = (n->last + 1) << PAGE_SHIFT;
+	}
+	weir__spin_unlock(&l->engine, &l->as->lock);
+	return stop;
+}
+
+static int manage_parts(struct live *l, uint64_t start, uint64_t end,
+			uint64_t least)
+{
+	int err = 0;
+
+	while (start < end) {
+		uint64_t stop = unknown_part(l, &start, end);
+
+		if (start >= end)
+			break;
+		if (stop - start >= least) {
+			int ret = manage(l, start, stop);
+
+			if (ret && !err)
+				err = ret;
+		}
+		start = stop;
+	}
+	return err;
+}
+
+static bool candidate(const struct procmap *m)
+{
+	return m->anon && !m->shared && !m->special &&
+	       (m->prot & PROT_WRITE) && m->end - m->start >= MANAGE_MIN;
+}
+
+static int manage_map(struct live *l, const struct procmap *m)
+{
+	uint64_t start = m->start;
+	int err = 0;
+
+	while (start < m->end) {
+		struct range r = {m->end, m->end};
+
+		first_excluded(l, start, m->end, &r);
+		if (r.start > start) {
+			int ret = manage_parts(l, start,
+					       r.start < m->end ? r.start
+								: m->end,
+					       MANAGE_MIN);
+
+			if (ret && !err)
+				err = ret;
+		}
+		start = r.end > start ? r.end : m->end;
+	}
+	return err;
+}
+
+int regions_scan(struct live *l)
+{
+	struct procmaps maps;
+	struct procmap m;
+	int err = procmaps_open(&maps);
+
+	if (err)
+		return err;
+	while (procmaps_next(&maps, &m)) {
+		if (!candidate(&m))
+			continue;
+		err = manage_map(l, &m);
+		if (err)
+			live_logf(l, 2, "mapping at %llx: error %d",
+				  (unsigned long long)m.start, err);
+	}
+	procmaps_close(&maps);
+	return 0;
+}
+
+/* --- a fault from nowhere --------------------------------------------------- */
+
+/*
+ * mremap grew a managed mapping in place: the kernel extends the registration
+ * without telling. The whole mapping is ours then.
+ */
+int regions_learn(struct live *l, uint64_t addr)
+{
+	struct procmap m;
+
+	gate_apply(l);
+	if (!procmap_find(addr, &m) || !m.anon || m.shared)
+		return -ENOENT;
+	return manage_parts(l, m.start, m.end, PAGE_SIZE);
+}
+
+/* --- munlock ------------------------------------------------------------------ */
+
+/*
+ * Pages that were found locked when they were to be taken out are unevictable
+ * since. Which mapping was unlocked is not told: all may try again.
+ */
+void regions_relock(struct live *l)
+{
+	weir__aspace_mlock(l->as, 0, (uint64_t)1 << 47, false);
+}
