@@ -82,22 +82,18 @@ static void meta_layout(struct swap_area *a)
 	a->map = p;
 }
 
-/* What an area left behind, so that its metadata can serve the next one. */
+/*
+ * So that the metadata can serve the next area of the type. Freeing a slot
+ * clears all that belongs to it: what is left are the clusters and the bad
+ * slots, which stand beyond the high-water mark too.
+ */
 static void meta_clear(struct swap_area *a)
 {
-	uint64_t last = a->nr_clusters - 1, hw = a->high_water;
-	uint64_t slots = hw * SWAP_CLUSTER;
-
-	memset(a->table, 0, slots * sizeof(uint64_t));
-	memset(a->zero, 0, slots / 8);
-	memset(a->map, 0, slots);
-	memset(a->clusters, 0, hw * sizeof(struct swap_cluster));
-	/* bad slots stand beyond the high-water mark too */
-	for (uint64_t i = hw; i <= last; i++) {
-		if (!a->clusters[i].nr_bad)
-			continue;
-		memset(a->map + i * SWAP_CLUSTER, 0, SWAP_CLUSTER);
-		memset(&a->clusters[i], 0, sizeof(a->clusters[i]));
+	for (uint64_t i = 0; i < a->nr_clusters; i++) {
+		if (a->clusters[i].nr_bad)
+			memset(a->map + i * SWAP_CLUSTER, 0, SWAP_CLUSTER);
+		if (i < a->high_water || a->clusters[i].nr_bad)
+			memset(&a->clusters[i], 0, sizeof(a->clusters[i]));
 	}
 }
 

@@ -83,15 +83,6 @@ static void cluster_bounds(struct swap_area *a, struct swap_cluster *ci,
 		*hi = a->slots;
 }
 
-/* A free slot appeared, or went: the bounds of the sequential search. */
-static void bounds_grow(struct swap_area *a, uint64_t lo, uint64_t hi)
-{
-	if (lo < a->lowest_bit)
-		a->lowest_bit = lo;
-	if (hi > a->highest_bit)
-		a->highest_bit = hi;
-}
-
 static void free_add(struct engine *e, struct swap_area *a, int64_t n)
 {
 	a->nr_free += (uint64_t)n;
@@ -136,7 +127,10 @@ static void slot_give_back(struct engine *e, struct swap_area *a, uint64_t off)
 	if (a->full)
 		weir__swap_area_mode(e, a, a->readonly, false);
 	free_add(e, a, 1);
-	bounds_grow(a, off, off);
+	if (off < a->lowest_bit)
+		a->lowest_bit = off;
+	if (off > a->highest_bit)
+		a->highest_bit = off;
 	if (ci->count == ci->nr_bad)
 		cluster_emptied(e, a, ci);
 	else
@@ -207,7 +201,6 @@ void weir__swap_discards(struct engine *e)
 		ci->count = ci->nr_bad;
 		a->nr_discard -= hi - lo;
 		free_add(e, a, (int64_t)(hi - lo));
-		bounds_grow(a, lo, hi - 1);
 		cluster_move(a, ci, CL_FREE);
 	}
 	swap_unlock(e);

@@ -326,6 +326,8 @@ static void test_200_sharers(void **state)
 	assert_int_equal(weir__swap_map_byte(&x->e, s), SWAP_HAS_CACHE);
 	weir__swap_slot_release(&x->e, s);
 	weir__swap_slot_release(&x->e, other);
+	/* the digits' memory goes with the cluster's last slot */
+	assert_int_equal(weir__slab_objects(&x->e), 0);
 }
 
 /* Through the carry into the second digit: 63 * 128 = 8064. */

@@ -226,38 +226,78 @@ static void test_fragmentation(void **state)
 }
 
 /*
- *   1..256 used   one hole   257 consecutive free ones   used
- * The sequential allocator takes the long piece, then falls back to the hole.
+ *   x x . x x . x x ... 257 free ones ... x x
+ *       77    90        600
+ * All slots were taken, so the cursor has one slot of its run left: that goes
+ * to the first hole. Then it looks for a long piece, passing over the second
+ * hole, and only when no long piece is left comes back to it.
  */
 static void test_classic_searches_a_run(void **state)
 {
 	struct fix *x = *state;
-	const unsigned total = 3 * CL - 1;
-	unsigned run = 600;
+	const unsigned total = 3 * CL - 1; /* 6 runs of 256, less slot 0 */
 
 	x->e.tun.swap_allocator = 1;
 	weir__swapon(&x->e, total + 1, -1, NULL, 0);
 	assert_int_equal(weir__swap_alloc(&x->e, S, total), total);
-	/* sequential from slot 1 on */
 	for (unsigned i = 0; i < total; i++)
 		assert_int_equal(swp_offset(S[i]), i + 1);
-	/* end the cursor's run, so that the next request searches */
 	weir__swap_slot_release(&x->e, swp_entry(0, 77));
-	for (unsigned i = run; i < run + 257; i++)
+	weir__swap_slot_release(&x->e, swp_entry(0, 90));
+	for (unsigned i = 600; i < 600 + 257; i++)
 		weir__swap_slot_release(&x->e, swp_entry(0, i));
-	while (true) {
-		swp_entry_t s = fix_one(x);
-
-		if (swp_offset(s) == run)
-			break;
-		weir__swap_slot_release(&x->e, s);
-	}
-	assert_int_equal(weir__swap_alloc(&x->e, S, 256), 256);
-	assert_int_equal(swp_offset(S[0]), run + 1);
-	assert_int_equal(fix_runs(S, 256), 1);
 	assert_int_equal(swp_offset(fix_one(x)), 77);
+	assert_int_equal(weir__swap_alloc(&x->e, S, 256), 256);
+	assert_int_equal(swp_offset(S[0]), 600);
+	assert_int_equal(fix_runs(S, 256), 1);
+	assert_int_equal(swp_offset(fix_one(x)), 856);
+	assert_int_equal(swp_offset(fix_one(x)), 90);
 	for (unsigned i = 1; i <= total; i++)
 		weir__swap_slot_release(&x->e, swp_entry(0, i));
+}
+
+/*
+ *   CPU 0's cluster   x x x | . x . x . . .    it stopped at the bar
+ * A large request does not go on there in pieces.
+ */
+static void test_position_in_pieces_is_left(void **state)
+{
+	struct fix *x = *state;
+	swp_entry_t s[64];
+
+	weir__swapon(&x->e, 4 * CL, -1, NULL, 0);
+	assert_int_equal(weir__swap_alloc(&x->e, S, 128), 128);
+	/* another CPU takes the other half, and gives some of it back */
+	for (unsigned i = 64; i < 128; i += 2)
+		weir__swap_slot_release(&x->e, S[i]);
+	x->fh.task.cpu = 1;
+	S[500] = fix_one(x); /* now its position is in the pieces */
+	assert_int_equal(swp_offset(S[500]), 65);
+	assert_int_equal(weir__swap_alloc(&x->e, s, 64), 64);
+	assert_int_equal(fix_runs(s, 64), 1);
+	assert_true(swp_offset(s[0]) >= CL);
+	x->fh.task.cpu = 0;
+	fix_release_all(x, s, 64);
+	fix_release_all(x, S, 64);
+	for (unsigned i = 65; i < 128; i += 2)
+		weir__swap_slot_release(&x->e, S[i]);
+	weir__swap_slot_release(&x->e, S[500]);
+}
+
+/* A CPU's position does not outlive its area. */
+static void test_position_ends_with_the_area(void **state)
+{
+	struct fix *x = *state;
+
+	weir__swapon(&x->e, 8 * CL, -1, NULL, 0);
+	assert_int_equal(weir__swap_alloc(&x->e, S, 1500), 1500);
+	fix_release_all(x, S, 1500);
+	assert_int_equal(weir__swapoff_empty(&x->e, 0), 0);
+	assert_int_equal(weir__swapon(&x->e, 16, -1, NULL, 0), 0);
+	S[0] = fix_one(x);
+	assert_true(swp_offset(S[0]) < 16);
+	assert_true(weir__swap_is_valid(&x->e));
+	fix_release_all(x, S, 1);
 }
 
 /*
@@ -690,6 +730,8 @@ int main(void)
 	    BOTH(test_every_single_slot_is_found),
 	    BOTH(test_fragmentation),
 	    SWAP_TEST(test_classic_searches_a_run),
+	    SWAP_TEST(test_position_in_pieces_is_left),
+	    SWAP_TEST(test_position_ends_with_the_area),
 	    BOTH(test_against_model),
 	    BOTH(test_large_area),
 	    BOTH(test_discard),
