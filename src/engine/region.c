@@ -269,24 +269,23 @@ int weir__region_grow(struct aspace *as, uint64_t start, uint64_t end)
 }
 
 /*
- * A page that came while we were on our way (the flag is set, its fault locked
- * it) must not count twice. For a page that one entry maps, MLOCKED says so.
- * For a shared one it may be another process's lock, so ours is added.
+ * The flag changes and the pages follow in one go of the lock, so a fault
+ * either came before (its page is found here) or reads the new flag: each page
+ * is locked exactly once. The price is a long go for a large mlock; batches
+ * are a few tens of nanoseconds a page.
  */
 static int mlock_entry(struct aspace *as, uint64_t addr, pte_t *pte, void *arg)
 {
 	struct engine *e = as->engine;
 	uint64_t v = pte_load(pte);
-	struct frame *f;
 
-	if (!(v & PTE_PRESENT))
-		return 0;
-	f = weir__frame(e, pte_pfn(v));
-	if (!frame_test(f, FRAME_MLOCKED) || weir__page_mapcount(f) > 1)
-		weir__frame_mlock(e, f);
+	if (v & PTE_PRESENT)
+		weir__frame_mlock(e, weir__frame(e, pte_pfn(v)));
 	return 0;
 }
 
+/* Pages of locked regions may be unmarked: reclaim corrects that when it meets
+ * one, so a missing mark is no error here. */
 static int munlock_entry(struct aspace *as, uint64_t addr, pte_t *pte,
 			 void *arg)
 {
