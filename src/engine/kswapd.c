@@ -174,6 +174,13 @@ static bool climb(struct engine *e, struct node *n, struct scan_control *sc,
 	return false;
 }
 
+/* Frames freed now are for everybody: per-CPU lists pass them on (pcp.c). */
+static void set_active(struct node *n, unsigned highest_zone, bool active)
+{
+	for (unsigned i = 0; i <= highest_zone && i < n->nr_zones; i++)
+		n->zones[i].reclaim_active = active;
+}
+
 unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 			     unsigned highest_zone)
 {
@@ -195,6 +202,7 @@ unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 		total += boost[i];
 	}
 
+	set_active(n, highest_zone, true);
 	done = climb(e, n, &sc, total);
 	if (!done && !sc.nr_reclaimed && sc.priority < 1 &&
 	    sc.cache_trim_mode_failed) {
@@ -203,6 +211,7 @@ unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 	}
 	if (!done && !sc.nr_reclaimed)
 		n->kswapd_failures++;
+	set_active(n, highest_zone, false);
 
 	/* What was added meanwhile is the next run's. */
 	for (unsigned i = 0; i <= highest_zone && i < n->nr_zones; i++) {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,23 +19,27 @@ static void on_event(void *ctx, const char *name, uint64_t a, uint64_t b,
 {
 	struct fakereclaim *fr = ctx;
 
-	if (fr->nr_events == FR_EVENTS_MAX)
+	if (fr->nr_events == FR_EVENTS_MAX) {
+		fprintf(stderr, "fakereclaim: too many events\n");
 		abort();
+	}
 	fr->event[fr->nr_events].name = name;
 	fr->event[fr->nr_events].a = a;
 	fr->event[fr->nr_events].b = b;
 	fr->event[fr->nr_events++].c = c;
+	if (fr->on_event)
+		fr->on_event(fr, name);
 }
 
 struct fakereclaim *fr_start(uint64_t zone0, uint64_t zone1, uint64_t slots)
 {
 	struct fakereclaim *fr = calloc(1, sizeof(*fr));
 	struct engine_config cfg = {
-		.nr_cpus = 1,
-		.nr_nodes = 1,
-		.zone_pages = {{zone0, zone1}},
-		.event = on_event,
-		.event_ctx = fr,
+	    .nr_cpus = 1,
+	    .nr_nodes = 1,
+	    .zone_pages = {{zone0, zone1}},
+	    .event = on_event,
+	    .event_ctx = fr,
 	};
 
 	the = fr;
@@ -82,13 +87,13 @@ unsigned fr_add_pages(struct fakereclaim *fr, unsigned nr, bool file,
 
 	for (done = 0; done < nr; done++) {
 		struct frame *f = weir__get_page_from_freelist(
-			e, GFP_MOVABLE, 0, ALLOC_NO_WATERMARKS);
+		    e, GFP_MOVABLE, 0, ALLOC_NO_WATERMARKS);
 
 		if (!f)
 			break;
 		weir__frame_set(f, (file ? 0 : FRAME_SWAPBACKED) |
-					   (active ? FRAME_ACTIVE : 0) |
-					   FRAME_UPTODATE);
+				       (active ? FRAME_ACTIVE : 0) |
+				       FRAME_UPTODATE);
 		weir__frame_add_lru(e, f);
 	}
 	weir__lru_add_drain_all(e);
@@ -107,7 +112,7 @@ void fr_eat(struct fakereclaim *fr, int64_t left)
 		struct frame *f;
 
 		weir__spin_lock(e, &z->lock);
-		f = weir__buddy_take(z, 0, MIGRATE_UNMOVABLE, 0);
+		f = weir__buddy_take(z, 0, MIGRATE_MOVABLE, 0);
 		weir__spin_unlock(e, &z->lock);
 		if (!f)
 			abort();
@@ -164,7 +169,7 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 	*st = fr->st;
 	if (fr->on_shrink)
 		fr->on_shrink(fr, sc);
-	list_for_each_entry_safe(f, tmp, pages, lru) {
+	list_for_each_entry_safe (f, tmp, pages, lru) {
 		length++;
 		if (fr->keep_all || (fr->free_max && freed == fr->free_max)) {
 			if (fr->activate)
@@ -187,7 +192,7 @@ unsigned weir__page_list_age(struct engine *e, struct list_head *pages)
 	struct frame *f;
 
 	the->nr_age++;
-	list_for_each_entry(f, pages, lru) {
+	list_for_each_entry (f, pages, lru) {
 		f->error = the->age_answer;
 		the->nr_aged++;
 	}

@@ -11,19 +11,20 @@
 #include "engine/vmscan.h"
 #include "fakehost.h"
 
-#define FR_EVENTS_MAX 4096
+#define FR_EVENTS_MAX 65536
 
 struct fakereclaim {
 	struct fakehost host;
 	struct engine engine;
 
 	/* what the page list does */
-	bool keep_all;		/* frees nothing */
-	bool activate;		/* keeps by activating */
-	unsigned free_max;	/* of each call; 0 = all */
-	uint32_t age_answer;	/* frame.error of every aged page */
+	bool keep_all;          /* frees nothing */
+	bool activate;          /* keeps by activating */
+	unsigned free_max;      /* of each call; 0 = all */
+	uint32_t age_answer;    /* frame.error of every aged page */
 	struct reclaim_stat st; /* added to each call's */
 	void (*on_shrink)(struct fakereclaim *fr, struct scan_control *sc);
+	void (*on_event)(struct fakereclaim *fr, const char *name);
 
 	/* what it saw */
 	unsigned nr_shrink, nr_age, nr_aged, nr_freed;
@@ -35,6 +36,8 @@ struct fakereclaim {
 		uint64_t a, b, c;
 	} event[FR_EVENTS_MAX];
 	unsigned nr_events;
+
+	int step; /* the test's own */
 };
 
 /* One node; zone sizes in pages (0 = none); swap slots, 0 = no swap. */

@@ -87,16 +87,16 @@ static void test_scan_count_fract(void **state)
 	static const struct {
 		uint64_t anon_cost, file_cost, swappiness, anon, file;
 	} t[] = {
-		{0, 0, 60, 73, 170},
-		{300, 100, 60, 56, 187},
-		{0, 400, 60, 112, 131},
-		{0, 0, 100, 122, 122},
+	    {0, 0, 60, 73, 170},
+	    {300, 100, 60, 56, 187},
+	    {0, 400, 60, 112, 131},
+	    {0, 0, 100, 122, 122},
 	};
 	uint64_t nr[LRU_UNEVICTABLE];
 
 	for (unsigned i = 0; i < sizeof(t) / sizeof(*t); i++) {
-		counts(*state, t[i].anon_cost, t[i].file_cost,
-		       t[i].swappiness, nr);
+		counts(*state, t[i].anon_cost, t[i].file_cost, t[i].swappiness,
+		       nr);
 		assert_int_equal(nr[LRU_INACTIVE_ANON], t[i].anon);
 		assert_int_equal(nr[LRU_ACTIVE_ANON], t[i].anon);
 		assert_int_equal(nr[LRU_INACTIVE_FILE], t[i].file);
@@ -293,8 +293,7 @@ static void test_reclaimable(void **state)
 	struct node *n = &fr->engine.nodes[0];
 
 	all_lists(&n->lruvec, 10);
-	assert_int_equal(weir__zone_reclaimable(&fr->engine, &n->zones[0]),
-			 40);
+	assert_int_equal(weir__zone_reclaimable(&fr->engine, &n->zones[0]), 40);
 }
 
 static void test_reclaimable_noswap(void **state)
@@ -303,8 +302,7 @@ static void test_reclaimable_noswap(void **state)
 	struct node *n = &fr->engine.nodes[0];
 
 	all_lists(&n->lruvec, 10);
-	assert_int_equal(weir__zone_reclaimable(&fr->engine, &n->zones[0]),
-			 20);
+	assert_int_equal(weir__zone_reclaimable(&fr->engine, &n->zones[0]), 20);
 }
 
 static void test_vmpressure(void **state)
@@ -316,26 +314,26 @@ static void test_vmpressure(void **state)
 	assert_int_equal(weir__vmpressure(512, 0), 100);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f)        cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define T_NOSWAP(f) cmocka_unit_test_setup_teardown(f, setup_noswap, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fractions),
-		cmocka_unit_test(test_rebalance),
-		cmocka_unit_test(test_rebalance_other_way),
-		cmocka_unit_test(test_rebalance_already_ahead),
-		cmocka_unit_test(test_vmpressure),
-		T(test_scan_count_fract),
-		T(test_scan_count_rules),
-		T_NOSWAP(test_scan_count_noswap),
-		T(test_zone_above_is_not_counted),
-		T(test_prepare_deactivate),
-		T(test_prepare_cache_trim),
-		T(test_prepare_file_is_tiny),
-		T(test_reclaimable),
-		T_NOSWAP(test_reclaimable_noswap),
+	    cmocka_unit_test(test_fractions),
+	    cmocka_unit_test(test_rebalance),
+	    cmocka_unit_test(test_rebalance_other_way),
+	    cmocka_unit_test(test_rebalance_already_ahead),
+	    cmocka_unit_test(test_vmpressure),
+	    T(test_scan_count_fract),
+	    T(test_scan_count_rules),
+	    T_NOSWAP(test_scan_count_noswap),
+	    T(test_zone_above_is_not_counted),
+	    T(test_prepare_deactivate),
+	    T(test_prepare_cache_trim),
+	    T(test_prepare_file_is_tiny),
+	    T(test_reclaimable),
+	    T_NOSWAP(test_reclaimable_noswap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
