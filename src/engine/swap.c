@@ -303,6 +303,7 @@ int weir__swapoff_empty(struct engine *e, unsigned type)
 	if (type >= SWAP_TYPES_MAX)
 		return -EINVAL;
 	a = &e->swap->area[type];
+	weir__swap_drop_cache(e, a);
 	swap_lock(e);
 	if (!a->used)
 		rc = -EINVAL;
@@ -327,6 +328,7 @@ void weir__swap_exit(struct engine *e)
 		if (!a->used)
 			continue;
 		weir__swap_lease_drop_all(e, a);
+		weir__swap_drop_cache(e, a);
 		swap_lock(e);
 		area_forget(e, a, &charge);
 		swap_unlock(e);

@@ -39,7 +39,8 @@ void weir__swap_set_readonly(struct engine *e, unsigned type);
  * leases are dropped. Nobody was inside the swap rooms at the fork.
  */
 void weir__swap_fork_child(struct engine *e);
-/* Forgets an area without entries and leases. 0, -EBUSY, -EINVAL. */
+/* Forgets an area without entries and leases; pages that hold a slot of it only
+ * as a copy give it up first. 0, -EBUSY, -EINVAL. => no spinlock held */
 int weir__swapoff_empty(struct engine *e, unsigned type);
 /* Slots with a count or in the cache; slots kept for leases only. */
 uint64_t weir__swap_used(struct engine *e, unsigned type);

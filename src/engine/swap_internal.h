@@ -177,6 +177,10 @@ void weir__swap_area_mode(struct engine *e, struct swap_area *a, bool readonly,
 /* Tells the host about empty clusters. => lock not held */
 void weir__swap_discards(struct engine *e);
 
+/* Every cache-only slot of the area whose page can be had at once.
+ * => no spinlock held */
+void weir__swap_drop_cache(struct engine *e, struct swap_area *a);
+
 /* --- swapcount.c --- */
 
 /* => lock held. Frees the higher digits of an empty cluster. */

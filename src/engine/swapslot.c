@@ -39,6 +39,7 @@
  *   lock; cluster -> free; unlock
  *                                       lock; takes it, later writes
  */
+#include <limits.h>
 #include <string.h>
 
 #include "engine/batch.h"
@@ -568,7 +569,7 @@ static unsigned collect_cached(struct swap_area *a, struct frame **f,
 }
 
 static unsigned area_reclaim_cache(struct engine *e, struct swap_area *a,
-				   unsigned nr)
+				   unsigned nr, bool readonly_too)
 {
 	struct frame *f[RECLAIM_BATCH];
 	swp_entry_t s[RECLAIM_BATCH];
@@ -578,7 +579,8 @@ static unsigned area_reclaim_cache(struct engine *e, struct swap_area *a,
 		unsigned n = 0;
 
 		swap_lock(e);
-		if (a->used && !a->readonly && a->high_water) {
+		if (a->used && (!a->readonly || readonly_too) &&
+		    a->high_water) {
 			if (budget > a->high_water + 1)
 				budget = (unsigned)a->high_water + 1;
 			n = collect_cached(a, f, s, &budget);
@@ -603,6 +605,18 @@ unsigned weir__swap_reclaim_cache(struct engine *e, unsigned nr)
 	unsigned freed = 0;
 
 	for (unsigned i = 0; e->swap && i < SWAP_TYPES_MAX && freed < nr; i++)
-		freed += area_reclaim_cache(e, &e->swap->area[i], nr - freed);
+		freed +=
+		    area_reclaim_cache(e, &e->swap->area[i], nr - freed, false);
 	return freed;
+}
+
+void weir__swap_drop_cache(struct engine *e, struct swap_area *a)
+{
+	uint64_t rounds;
+
+	swap_lock(e);
+	rounds = a->high_water / RECLAIM_CLUSTERS + 2;
+	swap_unlock(e);
+	while (rounds--)
+		area_reclaim_cache(e, a, UINT_MAX, true);
 }

@@ -133,6 +133,25 @@ static void test_swapoff_busy(void **state)
 	assert_null(weir__swap_cache_get(&x->e, s));
 }
 
+/* Leftover pages of the cache do not keep an area, pages in use do. */
+static void test_swapoff_drops_the_cache(void **state)
+{
+	struct fix *x = *state;
+	struct frame *f;
+
+	weir__swapon(&x->e, 100, -1, NULL, 0);
+	f = fix_page(x);
+	assert_int_equal(weir__swap_cache_add(&x->e, f, fix_one(x), NULL), 0);
+	weir__swap_set_readonly(&x->e, 0);
+	assert_int_equal(weir__swapoff_empty(&x->e, 0), -EBUSY); /* locked */
+	weir__frame_unlock(&x->e, f);
+	/* nobody else has it: dropped and freed */
+	assert_false(weir__frame_put_testzero(f));
+	assert_int_equal(weir__swapoff_empty(&x->e, 0), 0);
+	assert_int_equal(weir__stat_read(&x->e, STAT_nr_swapcached), 0);
+	assert_int_equal(fix_free_frames(x), x->free_before);
+}
+
 /* Two frames for each cluster at its first use, back at swapoff. */
 static void test_metadata_is_charged(void **state)
 {
@@ -767,6 +786,7 @@ int main(void)
 	    SWAP_TEST(test_bad_slots_and_slot_zero_never_given),
 	    SWAP_TEST(test_all_bad_cluster),
 	    SWAP_TEST(test_swapoff_busy),
+	    SWAP_TEST(test_swapoff_drops_the_cache),
 	    SWAP_TEST(test_metadata_is_charged),
 	    SWAP_TEST(test_charge_owed),
 	    SWAP_TEST(test_vm_swap_full),
