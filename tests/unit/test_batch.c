@@ -650,6 +650,37 @@ static void munlock_of_an_isolated_page(void **state)
 	check_books(x);
 }
 
+/* A munlock elsewhere finds the page between lists: it can only clear the lock
+ * and leave. The addition's event stands at just that moment. */
+static void munlock_elsewhere(void *ctx, const char *name, uint64_t a,
+			      uint64_t b, uint64_t c)
+{
+	struct lrufix *x = ctx;
+	struct frame *f = weir__frame(x->e, (pfn_t)a);
+
+	assert_int_equal(b, LRU_UNEVICTABLE);
+	assert_false(frame_test(f, FRAME_LRU));
+	assert_true(weir__frame_clear(f, FRAME_MLOCKED));
+	weir__stat_add(x->e, STAT_nr_mlock, -1);
+}
+
+static void a_lock_that_ends_during_the_addition(void **state)
+{
+	struct lrufix *x = *state;
+	struct frame *f = anon_page(x);
+
+	weir__frame_add_lru(x->e, f);
+	weir__frame_set(f, FRAME_MLOCKED);
+	weir__stat_inc(x->e, STAT_nr_mlock);
+	x->e->event = munlock_elsewhere;
+	x->e->event_ctx = x;
+	weir__lru_add_drain(x->e);
+	assert_true(frame_test(f, FRAME_LRU));
+	assert_false(frame_test(f, FRAME_UNEVICTABLE));
+	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_ANON), f);
+	check_books(x);
+}
+
 static void mlock_undone_before_its_drain(void **state)
 {
 	struct lrufix *x = *state;
@@ -847,6 +878,7 @@ int main(void)
 		T(the_mlock_batch_drains_when_full),
 		T(mlock_of_a_page_on_no_list_is_seen_by_its_addition),
 		T(munlock_of_an_isolated_page),
+		T(a_lock_that_ends_during_the_addition),
 		T(mlock_undone_before_its_drain),
 		T(isolate_and_putback_of_one_page),
 		T(the_last_put_leaves_the_list_and_frees),

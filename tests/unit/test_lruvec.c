@@ -574,9 +574,12 @@ struct stress {
 	struct lrufix *x;
 	struct frame *page[STRESS_PAGES];
 	unsigned id;
+	uint64_t seed;
+	struct wtask task;
 };
 
 static __thread struct wtask *stress_self;
+static _Atomic bool stress_stop;
 
 static struct wtask *stress_self_fn(struct weir_host *h)
 {
@@ -586,6 +589,49 @@ static struct wtask *stress_self_fn(struct weir_host *h)
 static void stress_relax(struct weir_host *h)
 {
 	sched_yield();
+}
+
+static unsigned stress_random(struct stress *s)
+{
+	s->seed = s->seed * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(s->seed >> 33);
+}
+
+/* The fake host's counts, and is for one thread. */
+static void stress_release(struct weir_host *h, pfn_t pfn, unsigned nr)
+{
+}
+
+/* Runs fn(s) on WORKERS threads, each a task on a CPU of its own, and idle()
+ * on this one, which is another. */
+static void stress_run(struct lrufix *x, struct stress *s,
+		       void *(*fn)(void *arg), void (*idle)(struct stress *s))
+{
+	static struct weir_host_ops ops;
+	pthread_t t[WORKERS];
+
+	ops = *x->fh.host.ops;
+	ops.self = stress_self_fn;
+	ops.relax = stress_relax;
+	ops.release = stress_release;
+	x->fh.task.cpu = WORKERS;
+	stress_self = &x->fh.task;
+	x->fh.host.ops = &ops;
+	stress_stop = false;
+	for (unsigned w = 0; w < WORKERS; w++) {
+		s[w].x = x;
+		s[w].id = w;
+		s[w].seed = w * 7919 + 1;
+		s[w].task = (struct wtask){
+			.id = w + 2, .cpu = w, .name = "stress"};
+		assert_int_equal(pthread_create(&t[w], NULL, fn, &s[w]), 0);
+	}
+	if (idle)
+		idle(s);
+	stress_stop = true;
+	for (unsigned w = 0; w < WORKERS; w++)
+		pthread_join(t[w], NULL);
+	weir__lru_add_drain_all(x->e);
 }
 
 static void stress_reclaim(struct engine *e, unsigned r)
@@ -606,71 +652,58 @@ static void stress_reclaim(struct engine *e, unsigned r)
 	weir__lruvec_putback(e, &out);
 }
 
+static void stress_step(struct stress *s, struct engine *e)
+{
+	unsigned r = stress_random(s);
+	struct frame *f = s->page[r % STRESS_PAGES];
+
+	switch (r / STRESS_PAGES % 8) {
+	case 0:
+		weir__frame_mark_accessed(e, f);
+		break;
+	case 1:
+		weir__frame_deactivate(e, f);
+		break;
+	case 2:
+		weir__frame_deactivate_file(e, f);
+		break;
+	case 3:
+		weir__frame_mlock(e, f);
+		break;
+	case 4:
+		weir__frame_munlock(e, f);
+		break;
+	case 5:
+		weir__frame_rotate(e, f);
+		break;
+	case 6:
+		if (weir__frame_isolate_lru(e, f))
+			weir__frame_putback_lru(e, f);
+		break;
+	default:
+		stress_reclaim(e, r);
+	}
+}
+
 /* Every worker knows all pages, and holds a reference of each. */
 static void *stress_worker(void *arg)
 {
 	struct stress *s = arg;
-	struct engine *e = s->x->e;
-	struct wtask me = {.id = s->id + 1, .cpu = s->id, .name = "stress"};
-	uint64_t seed = s->id * 7919 + 1;
 
-	stress_self = &me;
-	for (unsigned i = 0; i < STRESS_ROUNDS; i++) {
-		struct frame *f;
-		unsigned r;
-
-		seed = seed * 6364136223846793005u + 1442695040888963407u;
-		r = (unsigned)(seed >> 33);
-		f = s->page[r % STRESS_PAGES];
-		switch (r / STRESS_PAGES % 9) {
-		case 0:
-			weir__frame_mark_accessed(e, f);
-			break;
-		case 1:
-			weir__frame_deactivate(e, f);
-			break;
-		case 2:
-			weir__frame_deactivate_file(e, f);
-			break;
-		case 3:
-			weir__frame_mlock(e, f);
-			break;
-		case 4:
-			weir__frame_munlock(e, f);
-			break;
-		case 5:
-			weir__frame_rotate(e, f);
-			break;
-		case 6:
-			if (weir__frame_isolate_lru(e, f))
-				weir__frame_putback_lru(e, f);
-			break;
-		case 7:
-			/* Races with the others' last references of it. */
-			if (weir__frame_tryget(f))
-				weir__page_put(e, f);
-			break;
-		default:
-			stress_reclaim(e, r);
-		}
-	}
-	weir__lru_add_drain(e);
+	stress_self = &s->task;
+	for (unsigned i = 0; i < STRESS_ROUNDS; i++)
+		stress_step(s, s->x->e);
+	weir__lru_add_drain(s->x->e);
 	for (unsigned i = 0; i < STRESS_PAGES; i++)
-		weir__page_put(e, s->page[i]);
+		weir__page_put(s->x->e, s->page[i]);
 	return NULL;
 }
 
 static void stress_keeps_the_counters_exact(void **state)
 {
 	struct lrufix *x = *state;
-	struct weir_host_ops ops = *x->fh.host.ops;
 	struct stress s[WORKERS];
-	pthread_t t[WORKERS];
 
-	ops.self = stress_self_fn;
-	ops.relax = stress_relax;
-	stress_self = &x->fh.task;
-	x->fh.host.ops = &ops;
 	for (unsigned i = 0; i < STRESS_PAGES; i++) {
 		struct frame *f = lrufix_page(x, i & 1, i / 2 & 1,
 					      i & 4 ? FRAME_SWAPBACKED : 0);
@@ -683,15 +716,7 @@ static void stress_keeps_the_counters_exact(void **state)
 		weir__frame_add_lru(x->e, f);
 	}
 	weir__lru_add_drain(x->e);
-	for (unsigned w = 0; w < WORKERS; w++) {
-		s[w].x = x;
-		s[w].id = w;
-		assert_int_equal(
-			pthread_create(&t[w], NULL, stress_worker, &s[w]), 0);
-	}
-	for (unsigned w = 0; w < WORKERS; w++)
-		pthread_join(t[w], NULL);
-	weir__lru_add_drain_all(x->e);
+	stress_run(x, s, stress_worker, NULL);
 	check_books(x);
 	/* All references are gone: so are the pages, from every list. */
 	for (unsigned l = 0; l < NR_LRU_LISTS; l++)
@@ -701,6 +726,95 @@ static void stress_keeps_the_counters_exact(void **state)
 	assert_int_equal(stat_of(x, STAT_nr_mlock), 0);
 	for (unsigned i = 0; i < STRESS_PAGES; i++)
 		assert_int_equal(s[0].page[i]->refcount, 0);
+}
+
+/* Last references against isolation and putback of the same page. */
+static void *reclaiming_worker(void *arg)
+{
+	struct stress *s = arg;
+	struct engine *e = s->x->e;
+
+	stress_self = &s->task;
+	while (!stress_stop) {
+		LIST_HEAD(out);
+		unsigned scanned;
+
+		weir__lruvec_isolate(e, s->x->v, LRU_INACTIVE_ANON,
+				     1 + s->id, 2, true, &out, &scanned);
+		weir__lruvec_putback(e, &out);
+	}
+	return NULL;
+}
+
+static void make_and_free_pages(struct stress *s)
+{
+	struct lrufix *x = s->x;
+
+	for (unsigned i = 0; i < 4 * STRESS_ROUNDS; i++) {
+		struct frame *f = anon_page(x);
+
+		weir__frame_add_lru(x->e, f);
+		weir__lru_add_drain(x->e);
+		weir__page_put(x->e, f);
+	}
+}
+
+static void last_references_race_with_isolation(void **state)
+{
+	struct lrufix *x = *state;
+	struct stress s[WORKERS];
+
+	stress_run(x, s, reclaiming_worker, make_and_free_pages);
+	check_books(x);
+	assert_int_equal(stat_of(x, STAT_nr_inactive_anon), 0);
+	assert_int_equal(stat_of(x, STAT_nr_isolated_anon), 0);
+	assert_int_equal(x->e->nodes[0].nr_isolated[0], 0);
+	for (pfn_t pfn = 0; pfn < x->e->nr_frames; pfn++)
+		assert_int_equal(weir__frame(x->e, pfn)->refcount, 0);
+}
+
+/* Pages are locked, unlocked and moved at once: at the end none may sit among
+ * the unevictable ones without its lock, where nobody would ever look. */
+static void *locking_worker(void *arg)
+{
+	struct stress *s = arg;
+	struct engine *e = s->x->e;
+
+	stress_self = &s->task;
+	for (unsigned i = 0; i < 3 * STRESS_ROUNDS; i++) {
+		struct frame *f = s->page[stress_random(s) % 2];
+
+		if (s->id == 0)
+			weir__frame_mlock(e, f);
+		else if (s->id == 1)
+			weir__frame_munlock(e, f);
+		else if (weir__frame_isolate_lru(e, f))
+			weir__frame_putback_lru(e, f);
+		weir__lru_add_drain(e);
+	}
+	return NULL;
+}
+
+static void no_page_is_stranded_as_unevictable(void **state)
+{
+	struct lrufix *x = *state;
+	struct stress s[WORKERS];
+
+	for (unsigned i = 0; i < 2; i++) {
+		s[0].page[i] = listed(x, anon_page(x));
+		s[1].page[i] = s[2].page[i] = s[0].page[i];
+	}
+	for (unsigned round = 0; round < 4; round++) {
+		stress_run(x, s, locking_worker, NULL);
+		for (unsigned i = 0; i < 2; i++) {
+			struct frame *f = s[0].page[i];
+
+			assert_true(frame_test(f, FRAME_LRU));
+			assert_false(frame_test(f, FRAME_UNEVICTABLE) &&
+				     weir__frame_evictable(f));
+		}
+	}
+	check_books(x);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
@@ -730,6 +844,8 @@ int main(void)
 		T(a_page_freed_while_isolated_is_accounted),
 		T(the_checker_finds_broken_books),
 		T(stress_keeps_the_counters_exact),
+		T(last_references_race_with_isolation),
+		T(no_page_is_stranded_as_unevictable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
