@@ -25,6 +25,7 @@
  * kswapd sleeps. So at least one of them sees the other, whatever the timing,
  * and a wake in between is not lost because the word has changed.
  */
+#include "engine/buddy.h"
 #include "engine/event.h"
 #include "engine/lruvec.h"
 #include "engine/reclaim.h"
@@ -174,11 +175,19 @@ static bool climb(struct engine *e, struct node *n, struct scan_control *sc,
 	return false;
 }
 
-/* Frames freed now are for everybody: per-CPU lists pass them on (pcp.c). */
-static void set_active(struct node *n, unsigned highest_zone, bool active)
+/*
+ * Frames freed now are for everybody: per-CPU lists pass them on (pcp.c), and
+ * those of idle CPUs give back a part with each run. What lies there is free,
+ * but no watermark sees it.
+ */
+static void set_active(struct engine *e, struct node *n, unsigned highest_zone,
+		       bool active)
 {
-	for (unsigned i = 0; i <= highest_zone && i < n->nr_zones; i++)
+	for (unsigned i = 0; i <= highest_zone && i < n->nr_zones; i++) {
 		n->zones[i].reclaim_active = active;
+		for (unsigned c = 0; active && c < e->nr_cpus; c++)
+			weir__pcp_decay(e, &n->zones[i], c);
+	}
 }
 
 unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
@@ -202,7 +211,7 @@ unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 		total += boost[i];
 	}
 
-	set_active(n, highest_zone, true);
+	set_active(e, n, highest_zone, true);
 	done = climb(e, n, &sc, total);
 	if (!done && !sc.nr_reclaimed && sc.priority < 1 &&
 	    sc.cache_trim_mode_failed) {
@@ -211,7 +220,7 @@ unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 	}
 	if (!done && !sc.nr_reclaimed)
 		n->kswapd_failures++;
-	set_active(n, highest_zone, false);
+	set_active(e, n, highest_zone, false);
 
 	/* What was added meanwhile is the next run's. */
 	for (unsigned i = 0; i <= highest_zone && i < n->nr_zones; i++) {

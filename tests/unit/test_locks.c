@@ -252,7 +252,7 @@ static void test_threads(void **state)
 }
 
 /* Everybody takes and gives frames at once: none lost, none given twice. */
-static void quiet_release(struct weir_host *h, pfn_t pfn, unsigned nr)
+static void no_release(struct weir_host *h, pfn_t pfn, unsigned nr)
 {
 }
 
@@ -293,7 +293,7 @@ static void test_threads_allocate(void **state)
 {
 	struct zone *z = machine_simple(&m, 1024, 2); /* too small for all */
 
-	m.ops.release = quiet_release;
+	m.ops.release = no_release;
 	threads(allocator);
 	assert_true(weir__zone_is_valid(z));
 	m.ops.self = no_task;
