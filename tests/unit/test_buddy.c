@@ -289,6 +289,26 @@ static void test_highatomic_reserve(void **state)
 	machine_stop(&m);
 }
 
+/* A block of the reserve that is free again does not merge into its buddy. */
+static void test_highatomic_stays_apart(void **state)
+{
+	struct zone *z = machine_simple(&m, 51200, 1);
+	struct frame *f = take(z, 0, MOVABLE);
+
+	weir__highatomic_reserve(m.e, z, f);
+	give(z, f, 0);
+	assert_int_equal(z->nr_highatomic, 512);
+	assert_int_equal(z->free_area[9].nr_type[MIGRATE_HIGHATOMIC], 1);
+	assert_int_equal(z->free_area[9].nr_type[MOVABLE], 1);
+	assert_true(weir__zone_is_valid(z));
+	/* nor does the buddy into it */
+	f = take(z, 9, MOVABLE);
+	give(z, f, 9);
+	assert_int_equal(z->nr_highatomic, 512);
+	assert_true(weir__zone_is_valid(z));
+	machine_stop(&m);
+}
+
 /* Ordinary requests do not find the reserve, those with the right do. */
 static void test_highatomic_is_kept(void **state)
 {
@@ -306,6 +326,29 @@ static void test_highatomic_is_kept(void **state)
 	weir__spin_unlock(m.e, &z->lock);
 	assert_int_equal(z->nr_highatomic, 511 - 6);
 	assert_true(weir__zone_is_valid(z));
+	machine_stop(&m);
+}
+
+/* Neighbours in memory, but of two zones. */
+static void test_zones_do_not_merge(void **state)
+{
+	struct zone *low, *high;
+	struct frame *f;
+
+	memset(&m, 0, sizeof(m));
+	m.cfg = (struct engine_config){
+	    .nr_cpus = 1, .nr_nodes = 1, .zone_pages = {{1, 1}}};
+	assert_int_equal(machine_start(&m), 0);
+	low = &m.e->nodes[0].zones[0];
+	high = &m.e->nodes[0].zones[1];
+	f = take(low, 0, MOVABLE);
+	give(low, f, 0);
+	f = take(high, 0, MOVABLE);
+	give(high, f, 0);
+	assert_int_equal(low->free_area[0].nr_free, 1);
+	assert_int_equal(high->free_area[0].nr_free, 1);
+	assert_true(weir__zone_is_valid(low));
+	assert_true(weir__zone_is_valid(high));
 	machine_stop(&m);
 }
 
@@ -449,7 +492,9 @@ int main(void)
 	    cmocka_unit_test(test_fallback_order),
 	    cmocka_unit_test(test_fallback_boosts),
 	    cmocka_unit_test(test_highatomic_reserve),
+	    cmocka_unit_test(test_highatomic_stays_apart),
 	    cmocka_unit_test(test_highatomic_is_kept),
+	    cmocka_unit_test(test_zones_do_not_merge),
 	    cmocka_unit_test(test_given_twice),
 	    cmocka_unit_test(test_damage_is_seen),
 	    cmocka_unit_test(test_config),

@@ -132,6 +132,44 @@ static void test_warm_first(void **state)
 	machine_stop(&m);
 }
 
+/* What lay there longest goes back first. */
+static void test_cold_goes(void **state)
+{
+	struct zone *z = machine_simple(&m, MIB256, 1);
+	struct pcp *p = &z->pcp[0];
+	struct frame *f[40];
+
+	for (int i = 0; i < 40; i++)
+		f[i] = page();
+	weir__pcp_drain(m.e, z, 0);
+	p->free_count = 0;
+	p->high = p->high_min = p->high_max = 40;
+	for (int i = 0; i < 40; i++)
+		weir__frames_free(m.e, f[i], 0);
+	/* 25 went: high - batch */
+	assert_int_equal(p->count, 15);
+	for (int i = 39; i >= 25; i--)
+		assert_ptr_equal(page(), f[i]);
+	machine_stop(&m);
+}
+
+/* Taking one in between shortens a run of frees, it does not end it. */
+static void test_run_of_frees(void **state)
+{
+	struct zone *z = machine_simple(&m, MIB256, 1);
+	struct frame *f[21];
+
+	for (int i = 0; i < 21; i++)
+		f[i] = page();
+	z->pcp[0].free_count = 0;
+	for (int i = 0; i < 21; i++)
+		weir__frames_free(m.e, f[i], 0);
+	assert_int_equal(z->pcp[0].free_count, 21);
+	page();
+	assert_int_equal(z->pcp[0].free_count, 10);
+	machine_stop(&m);
+}
+
 static void test_orders_up_to_3(void **state)
 {
 	/* batch 15: 15 pages, then 15 >> order blocks, at least 2 */
@@ -284,6 +322,8 @@ int main(void)
 	    cmocka_unit_test(test_fill_has_room),
 	    cmocka_unit_test(test_pairs_stay_local),
 	    cmocka_unit_test(test_warm_first),
+	    cmocka_unit_test(test_cold_goes),
+	    cmocka_unit_test(test_run_of_frees),
 	    cmocka_unit_test(test_orders_up_to_3),
 	    cmocka_unit_test(test_empties_in_batches),
 	    cmocka_unit_test(test_short_while_reclaiming),
