@@ -133,9 +133,12 @@ swp_entry_t space_swap_out(struct space *s, struct frame *f, bool drop)
 	swp_entry_t slot;
 
 	weir__lru_add_drain_all(e);
-	assert_int_equal(weir__swap_alloc(e, &slot, 1), 1);
 	weir__frame_lock(e, f);
-	assert_int_equal(weir__swap_cache_add(e, f, slot, NULL), 0);
+	if (!frame_test(f, FRAME_SWAPCACHE)) {
+		assert_int_equal(weir__swap_alloc(e, &slot, 1), 1);
+		assert_int_equal(weir__swap_cache_add(e, f, slot, NULL), 0);
+	}
+	slot = f->private;
 	assert_int_equal(weir__rmap_walk(e, f, false, swap_entry, f), 0);
 	assert_int_equal(weir__page_mapcount(f), 0);
 	if (drop) {
