@@ -23,41 +23,49 @@ struct uring;
 /* One run. Everything but status is the caller's to fill. */
 struct store_req {
 	bool write;
-	unsigned nr;	/* pages, 1..STORE_RUN_MAX */
-	uint64_t slot;	/* first slot */
-	void **buf;	/* [nr] page-aligned addresses */
+	unsigned nr;     /* pages, 1..STORE_RUN_MAX */
+	uint64_t slot;   /* first slot */
+	void **buf;      /* [nr] page-aligned addresses */
 	int16_t *status; /* [nr] out: 0, -EIO, -ENOSPC, -EBADMSG */
 	/* Called once, by whoever reaps; must not sleep. */
 	void (*done)(struct store_req *r);
 	void *owner;
-	struct iovec *iov; /* [nr] scratch of the store */
-	uint64_t scratch[4];
+	struct iovec *iov;   /* [nr] scratch of the store */
+	uint64_t scratch[4]; /* 0, 1: back end; 2, 3: a wrapper */
 };
 
 struct store_ops {
 	const char *name;
+	/* [sleep] done() follows, perhaps before the return. */
 	void (*submit)(struct store *s, struct store_req *r);
+	/* [any] Contents are dead, for forked children too. May be ignored. */
 	void (*discard)(struct store *s, uint64_t slot, unsigned nr);
-	/* In a forked child, before any other call: own ring, same file. */
+	/* In a forked child, before any other call: own ring, same file, with
+	 * s->fd good again. What the parent stored can be read; the slots stay
+	 * the parent's. */
 	void (*after_fork)(struct store *s, struct uring *ring);
 	void (*close)(struct store *s);
 };
 
 struct store {
 	const struct store_ops *ops;
-	int fd;		      /* of the file; -1 where there is none */
-	uint64_t slots;	      /* capacity, slot 0 included */
-	uint64_t bytes_used;  /* what it takes on the device now, about */
+	int fd;              /* of the file; -1 where there is none */
+	uint64_t slots;      /* capacity, slot 0 included */
+	uint64_t bytes_used; /* what it takes on the device now, about */
+	/* Tests: sees every page read, before its checksum is verified. */
+	void (*on_read)(void *ctx, void *page);
+	void *on_read_ctx;
 };
 
 struct store_file_opts {
 	/* A directory: an unlinked file in it. Otherwise a path that must not
 	 * exist: created 0600 and unlinked at once. */
 	const char *path;
-	uint64_t bytes;	 /* capacity */
-	bool buffered;	 /* no O_DIRECT */
+	uint64_t bytes; /* capacity */
+	bool buffered;  /* no O_DIRECT */
 	struct uring *ring;
-	/* memory for the store's own arrays, zero-filled; never freed */
+	/* Memory for the store's own arrays, zero-filled, never freed: 4 bytes
+	 * for each page of capacity and a little. */
 	void *(*meta_alloc)(void *ctx, size_t bytes);
 	void *ctx;
 };
@@ -65,6 +73,8 @@ struct store_file_opts {
 /* 0, or -errno with a sentence in err. */
 int store_file_open(const struct store_file_opts *o, struct store **out,
 		    char *err, size_t errlen);
+/* It bypasses the page cache. */
+bool store_file_is_direct(const struct store *s);
 
 /*
  * Wrapper for tests: fails reads or writes of `under`. Spec, comma separated:
