@@ -10,7 +10,8 @@
 int64_t weir__oom_badness(const struct aspace *as, uint64_t total);
 /* (1000 + badness * 1000 / total) * 2 / 3 */
 int64_t weir__oom_score(int64_t badness, uint64_t total);
-/* True when something was done (a victim chosen or still dying): retry. */
+/* True when something was done (a victim chosen or still dying): retry. May
+ * sleep. => called with engine.oom_lock held */
 bool weir__out_of_memory(struct engine *e, gfp_t gfp, unsigned order);
 
 #endif

@@ -69,6 +69,10 @@ void fr_stop(struct fakereclaim *fr)
 {
 	struct engine *e = &fr->engine;
 
+	/* a test that failed half-way must not hang the others */
+	e->nodes[0].kswapd_running = 0;
+	fr->on_event = NULL;
+	fr->host.on_wait = NULL;
 	fr_uneat(fr);
 	weir__lru_add_drain_all(e);
 	for (unsigned l = 0; l < LRU_UNEVICTABLE; l++)
