@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -17,6 +19,7 @@
 #include <linux/magic.h>
 
 #include "host/live/shared.h"
+#include "store/store.h"
 
 /* What an unstated size becomes: most of what is free, within reason. */
 #define SWAP_DEFAULT_MAX     (UINT64_C(64) << 30)
@@ -160,6 +163,19 @@ static int try_place(struct swap_place *p)
 	return err;
 }
 
+static uint64_t default_size(const struct swap_place *p)
+{
+	uint64_t bytes = p->free_bytes / 100 * SWAP_DEFAULT_PERCENT;
+	struct rlimit lim;
+
+	if (bytes > SWAP_DEFAULT_MAX)
+		bytes = SWAP_DEFAULT_MAX;
+	if (!getrlimit(RLIMIT_FSIZE, &lim) && lim.rlim_cur != RLIM_INFINITY &&
+	    bytes > lim.rlim_cur)
+		bytes = lim.rlim_cur;
+	return bytes & ~UINT64_C(4095);
+}
+
 static int set_size(struct swap_place *p, const char *path, const char *size,
 		    char *err, size_t errlen)
 {
@@ -168,10 +184,7 @@ static int set_size(struct swap_place *p, const char *path, const char *size,
 
 	size_format(WEIR_SWAP_MIN, least, sizeof(least));
 	if (!size) {
-		p->bytes = p->free_bytes / 100 * SWAP_DEFAULT_PERCENT;
-		if (p->bytes > SWAP_DEFAULT_MAX)
-			p->bytes = SWAP_DEFAULT_MAX;
-		p->bytes &= ~UINT64_C(4095);
+		p->bytes = default_size(p);
 		if (p->bytes >= WEIR_SWAP_MIN)
 			return 0;
 		snprintf(err, errlen, "--swap %s: only %s free there", path,
@@ -191,6 +204,37 @@ static int set_size(struct swap_place *p, const char *path, const char *size,
 			 path, size, least);
 		return EXIT_BAD_USAGE;
 	}
+	return 0;
+}
+
+static void *trial_memory(void *ctx, size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* The very call that each process will make, so that what is refused there is
+ * refused here, before anything runs. Nothing is read or written. */
+static int try_store(const struct swap_place *p, char *err, size_t errlen)
+{
+	static char ring; /* never used: no request is made */
+	struct store_file_opts o = {
+		.path = p->path,
+		.bytes = p->bytes,
+		.buffered = !p->direct,
+		.ring = (struct uring *)&ring,
+		.meta_alloc = trial_memory,
+	};
+	char why[PATH_MAX + 200];
+	struct store *s;
+
+	if (store_file_open(&o, &s, why, sizeof(why))) {
+		snprintf(err, errlen, "--swap %s", why);
+		return EXIT_CANTCREAT;
+	}
+	s->ops->close(s);
 	return 0;
 }
 
@@ -217,5 +261,6 @@ int swap_place_parse(const char *arg, struct swap_place *p, char *err,
 		rc = try_place(p);
 	if (rc)
 		return refuse_errno(err, errlen, path, -rc);
-	return set_size(p, path, size, err, errlen);
+	rc = set_size(p, path, size, err, errlen);
+	return rc ? rc : try_store(p, err, errlen);
 }
