@@ -231,8 +231,9 @@ static int copy_range(struct aspace *parent, struct copy *c, uint64_t start,
 static struct region *child_region(struct region *p, struct aspace *child,
 				   struct region_room *m)
 {
-	struct region *r = weir__region_new(child, m, p->start, p->end,
-					    p->flags & ~(uint32_t)REGION_LOCKED);
+	uint32_t flags = p->flags & ~(uint32_t)REGION_LOCKED;
+	struct region *r =
+		weir__region_new(child, m, p->start, p->end, flags);
 
 	if (p->flags & REGION_WIPEONFORK)
 		return r;

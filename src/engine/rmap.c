@@ -336,7 +336,8 @@ int weir__anon_vma_prepare(struct aspace *as, uint64_t addr)
 	r = weir__region_find(as, addr);
 	if (!r)
 		ret = -EFAULT;
-	else if (!r->anon_vma && !share_neighbour(r, itree_pred(&r->node), &m) &&
+	else if (!r->anon_vma &&
+		 !share_neighbour(r, itree_pred(&r->node), &m) &&
 		 !share_neighbour(r, itree_succ(&r->node), &m))
 		own_anon_vma(r, NULL, &m);
 	weir__spin_unlock(e, &as->lock);
