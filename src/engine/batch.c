@@ -34,12 +34,14 @@ bool weir__frame_evictable(const struct frame *f)
 	return !frame_test(f, FRAME_MLOCKED);
 }
 
-/* Out of the unevictable ones, if it need not be there any more.
- * => called with lru_lock held, FRAME_LRU taken */
+static bool needs_rescue(const struct frame *f)
+{
+	return frame_test(f, FRAME_UNEVICTABLE) && weir__frame_evictable(f);
+}
+
+/* Out of the unevictable ones. => called with lru_lock held, FRAME_LRU taken */
 static void rescue(struct engine *e, struct lruvec *v, struct frame *f)
 {
-	if (!frame_test(f, FRAME_UNEVICTABLE) || !weir__frame_evictable(f))
-		return;
 	weir__lruvec_del(e, v, f);
 	weir__frame_clear(f, FRAME_UNEVICTABLE);
 	weir__lruvec_add(e, v, f);
@@ -47,8 +49,9 @@ static void rescue(struct engine *e, struct lruvec *v, struct frame *f)
 }
 
 /*
- * Gives FRAME_LRU back. A munlock that ran beside us may have found it taken;
- * then the page must not stay unevictable for ever:
+ * Gives FRAME_LRU back, and brings a page home that is not locked any more.
+ * Looking once is not enough: a munlock that ran beside us may have found it
+ * taken; then the page must not stay unevictable for ever:
  *
  *   owner of FRAME_LRU (lru_lock)      mlock_undo, elsewhere
  *   -----------------------------      ---------------------
@@ -63,16 +66,15 @@ static void rescue(struct engine *e, struct lruvec *v, struct frame *f)
  */
 static void give_back(struct engine *e, struct lruvec *v, struct frame *f)
 {
-	weir__frame_set(f, FRAME_LRU);
-	/* Where the clear fails, its new owner comes by here himself. */
-	while (frame_test(f, FRAME_UNEVICTABLE) && weir__frame_evictable(f) &&
-	       weir__frame_clear(f, FRAME_LRU)) {
-		rescue(e, v, f);
+	do {
+		if (needs_rescue(f))
+			rescue(e, v, f);
 		weir__frame_set(f, FRAME_LRU);
-	}
+		/* Where the clear fails its new owner comes by here himself. */
+	} while (needs_rescue(f) && weir__frame_clear(f, FRAME_LRU));
 }
 
-/* ------------------------------------------------------------- the moves --- */
+/* ------------------------------------------------------------ the moves --- */
 /*
  * => called with lru_lock held; except for move_add the page is on a list and
  *    its FRAME_LRU has been taken by the caller, who sets it again
@@ -130,8 +132,7 @@ static void move_deactivate_file(struct engine *e, struct lruvec *v,
 		weir__stat_inc(e, STAT_pgdeactivate);
 }
 
-static void move_deactivate(struct engine *e, struct lruvec *v,
-			    struct frame *f)
+static void move_deactivate(struct engine *e, struct lruvec *v, struct frame *f)
 {
 	if (frame_test(f, FRAME_UNEVICTABLE) || !frame_test(f, FRAME_ACTIVE))
 		return;
@@ -174,15 +175,15 @@ static void move_tail(struct engine *e, struct lruvec *v, struct frame *f)
 
 static void (*const moves[NR_BATCHES])(struct engine *e, struct lruvec *v,
 				       struct frame *f) = {
-	[BATCH_ADD] = move_add,
-	[BATCH_ACTIVATE] = move_activate,
-	[BATCH_DEACTIVATE_FILE] = move_deactivate_file,
-	[BATCH_DEACTIVATE] = move_deactivate,
-	[BATCH_LAZYFREE] = move_lazyfree,
-	[BATCH_MOVE_TAIL] = move_tail,
+    [BATCH_ADD] = move_add,
+    [BATCH_ACTIVATE] = move_activate,
+    [BATCH_DEACTIVATE_FILE] = move_deactivate_file,
+    [BATCH_DEACTIVATE] = move_deactivate,
+    [BATCH_LAZYFREE] = move_lazyfree,
+    [BATCH_MOVE_TAIL] = move_tail,
 };
 
-/* ----------------------------------------------------------- mlock batch --- */
+/* ---------------------------------------------------------- mlock batch --- */
 /*
  * mlock_count, while the page is unevictable, counts the regions that lock it.
  * It may count too few: a page that was locked while off the lists starts with
@@ -199,10 +200,9 @@ static struct lruvec *mlock_old(struct engine *e, struct lruvec *v,
 	if (!weir__frame_clear(f, FRAME_LRU))
 		return v;
 	v = weir__lruvec_relock(e, v, f);
-	if (weir__frame_evictable(f)) {
-		/* Unlocked again before we came. */
-		rescue(e, v, f);
-	} else if (frame_test(f, FRAME_UNEVICTABLE)) {
+	if (weir__frame_evictable(f))
+		goto out; /* unlocked again before we came */
+	if (frame_test(f, FRAME_UNEVICTABLE)) {
 		f->mlock_count++;
 	} else {
 		weir__lruvec_del(e, v, f);
@@ -212,6 +212,7 @@ static struct lruvec *mlock_old(struct engine *e, struct lruvec *v,
 		weir__lruvec_add(e, v, f);
 		weir__stat_inc(e, STAT_unevictable_pgs_culled);
 	}
+out:
 	give_back(e, v, f);
 	return v;
 }
@@ -249,9 +250,9 @@ static struct lruvec *mlock_undo(struct engine *e, struct lruvec *v,
 	}
 	if (weir__frame_clear(f, FRAME_MLOCKED)) {
 		weir__stat_add(e, STAT_nr_mlock, -1);
-		weir__stat_inc(e, ours || !frame_test(f, FRAME_UNEVICTABLE) ?
-					  STAT_unevictable_pgs_munlocked :
-					  STAT_unevictable_pgs_stranded);
+		weir__stat_inc(e, ours || !frame_test(f, FRAME_UNEVICTABLE)
+				      ? STAT_unevictable_pgs_munlocked
+				      : STAT_unevictable_pgs_stranded);
 	}
 	/* See give_back. */
 	if (!ours && frame_test(f, FRAME_UNEVICTABLE) &&
@@ -259,8 +260,6 @@ static struct lruvec *mlock_undo(struct engine *e, struct lruvec *v,
 		ours = true;
 		v = weir__lruvec_relock(e, v, f);
 	}
-	if (ours)
-		rescue(e, v, f);
 out:
 	if (ours)
 		give_back(e, v, f);
@@ -356,9 +355,9 @@ static void batch_queue(struct engine *e, struct frame *f, enum batch_kind kind,
 
 /* Additions first, so that moves find their pages; locking last. */
 static const enum batch_kind drain_order[NR_BATCHES] = {
-	BATCH_ADD,	  BATCH_MOVE_TAIL, BATCH_DEACTIVATE_FILE,
-	BATCH_DEACTIVATE, BATCH_LAZYFREE,  BATCH_ACTIVATE,
-	BATCH_MLOCK};
+    BATCH_ADD,        BATCH_MOVE_TAIL, BATCH_DEACTIVATE_FILE,
+    BATCH_DEACTIVATE, BATCH_LAZYFREE,  BATCH_ACTIVATE,
+    BATCH_MLOCK};
 
 static void drain_cpu(struct engine *e, unsigned cpu)
 {
@@ -410,7 +409,7 @@ void weir__lru_cache_enable(struct engine *e)
 	weir__bug_on(e, !was);
 }
 
-/* ----------------------------------------------------------- entry points --- */
+/* --------------------------------------------------------- entry points --- */
 
 static void queue_get(struct engine *e, struct frame *f, enum batch_kind kind,
 		      unsigned tag)
@@ -554,7 +553,7 @@ void weir__frame_putback_lru(struct engine *e, struct frame *f)
 	batch_queue(e, f, BATCH_ADD, 0);
 }
 
-/* ---------------------------------------------------- the last reference --- */
+/* --------------------------------------------------- the last reference --- */
 
 void weir__pages_release(struct engine *e, struct list_head *dead)
 {
@@ -562,14 +561,13 @@ void weir__pages_release(struct engine *e, struct list_head *dead)
 		struct frame *f = list_first_entry(dead, struct frame, lru);
 
 		list_del(&f->lru);
-		weir__bug_on(e, frame_test(f, FRAME_LRU) ||
-					weir__frame_mapped(f));
+		weir__bug_on(e,
+			     frame_test(f, FRAME_LRU) || weir__frame_mapped(f));
 		weir__frame_isolation_end(e, f);
 		if (weir__frame_clear(f, FRAME_MLOCKED)) {
 			weir__stat_add(e, STAT_nr_mlock, -1);
 			weir__stat_inc(e, STAT_unevictable_pgs_cleared);
 		}
-		weir__frame_clear(f, FRAME_ACTIVE | FRAME_UNEVICTABLE);
 		weir__frames_free(e, f, 0);
 	}
 }

@@ -38,7 +38,7 @@
 #include "engine/watermark.h"
 
 _Static_assert((int)STAT_nr_inactive_anon == (int)LRU_INACTIVE_ANON &&
-		       (int)STAT_nr_unevictable == (int)LRU_UNEVICTABLE,
+		   (int)STAT_nr_unevictable == (int)LRU_UNEVICTABLE,
 	       "list counters come first, in the order of the lists");
 
 void weir__lruvec_init(struct lruvec *v, struct node *n)
@@ -86,8 +86,8 @@ void weir__lruvec_unlock(struct engine *e, struct lruvec *v)
 
 enum lru_list weir__frame_lru_list(const struct frame *f)
 {
-	uint32_t flags = __atomic_load_n((const uint32_t *)&f->flags,
-					 __ATOMIC_RELAXED);
+	uint32_t flags =
+	    __atomic_load_n((const uint32_t *)&f->flags, __ATOMIC_RELAXED);
 	unsigned l = LRU_INACTIVE_ANON;
 
 	if (flags & FRAME_UNEVICTABLE)
@@ -346,7 +346,7 @@ void weir__lru_note_cost(struct lruvec *v, int file, uint64_t nr_io,
 	}
 }
 
-/* -------------------------------------------------------------- validity --- */
+/* ------------------------------------------------------------- validity --- */
 
 static bool list_is_valid(struct engine *e, const struct lruvec *v,
 			  enum lru_list l)

@@ -28,15 +28,14 @@ enum lru_list weir__frame_lru_list(const struct frame *f);
 /* 1 for file, 0 for anon: index of pairs such as refaults[]. */
 static inline int weir__frame_is_file(const struct frame *f)
 {
-	return !(__atomic_load_n((const uint32_t *)&f->flags,
-				 __ATOMIC_RELAXED) &
-		 FRAME_SWAPBACKED);
+	return !(
+	    __atomic_load_n((const uint32_t *)&f->flags, __ATOMIC_RELAXED) &
+	    FRAME_SWAPBACKED);
 }
 
 /* => called with lru_lock held. Counters follow (node, zone, stats). */
 void weir__lruvec_add(struct engine *e, struct lruvec *v, struct frame *f);
-void weir__lruvec_add_tail(struct engine *e, struct lruvec *v,
-			   struct frame *f);
+void weir__lruvec_add_tail(struct engine *e, struct lruvec *v, struct frame *f);
 void weir__lruvec_del(struct engine *e, struct lruvec *v, struct frame *f);
 
 /*
@@ -79,8 +78,9 @@ int64_t weir__lruvec_size(const struct lruvec *v, enum lru_list l,
 bool weir__inactive_is_low(const struct lruvec *v, int file);
 uint64_t weir__inactive_ratio(uint64_t inactive, uint64_t active);
 
-/* Adds LRU_COST_IO * nr_io + nr_rotated to a type's cost and halves both types'
- * when their sum is over a quarter of the lists. => called with lru_lock held */
+/* Adds LRU_COST_IO * nr_io + nr_rotated to a type's cost; halves both types'
+ * when their sum is over a quarter of the lists. => called with lru_lock held
+ */
 void weir__lru_note_cost(struct lruvec *v, int file, uint64_t nr_io,
 			 uint64_t nr_rotated);
 

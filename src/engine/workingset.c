@@ -120,8 +120,8 @@ void weir__workingset_age_nonresident(struct lruvec *v, uint64_t pages)
 uint64_t weir__workingset_eviction(struct engine *e, struct frame *f)
 {
 	struct lruvec *v = weir__frame_lruvec(e, f);
-	uint64_t clock = __atomic_load_n((uint64_t *)&v->nonresident_age,
-					 __ATOMIC_RELAXED);
+	uint64_t clock =
+	    __atomic_load_n((uint64_t *)&v->nonresident_age, __ATOMIC_RELAXED);
 
 	weir__workingset_age_nonresident(v, 1);
 	return weir__shadow_pack(e, clock, v->pgdat->id,
@@ -164,12 +164,10 @@ static bool refault_is_recent(struct engine *e, uint64_t shadow, bool file,
 	now = __atomic_load_n((const uint64_t *)&v->nonresident_age,
 			      __ATOMIC_RELAXED);
 	distance = (now - evicted) & (CLOCK_MASK << bucket_order(e));
-	return weir__refault_activates(file, weir__swap_nr_free(e) > 0,
-				       distance,
-				       list_size(v, LRU_ACTIVE_FILE),
-				       list_size(v, LRU_INACTIVE_FILE),
-				       list_size(v, LRU_ACTIVE_ANON),
-				       list_size(v, LRU_INACTIVE_ANON));
+	return weir__refault_activates(
+	    file, weir__swap_nr_free(e) > 0, distance,
+	    list_size(v, LRU_ACTIVE_FILE), list_size(v, LRU_INACTIVE_FILE),
+	    list_size(v, LRU_ACTIVE_ANON), list_size(v, LRU_INACTIVE_ANON));
 }
 
 void weir__workingset_refault(struct engine *e, struct frame *f,
@@ -179,14 +177,14 @@ void weir__workingset_refault(struct engine *e, struct frame *f,
 	int file = weir__frame_is_file(f);
 	bool workingset;
 
-	weir__stat_inc(e, file ? STAT_workingset_refault_file :
-				 STAT_workingset_refault_anon);
+	weir__stat_inc(e, file ? STAT_workingset_refault_file
+			       : STAT_workingset_refault_anon);
 	if (!refault_is_recent(e, shadow, file, &workingset))
 		return;
 	weir__frame_set(f, FRAME_ACTIVE);
 	weir__workingset_age_nonresident(v, 1);
-	weir__stat_inc(e, file ? STAT_workingset_activate_file :
-				 STAT_workingset_activate_anon);
+	weir__stat_inc(e, file ? STAT_workingset_activate_file
+			       : STAT_workingset_activate_anon);
 	__atomic_fetch_add((uint64_t *)&v->activate_refault[file], 1,
 			   __ATOMIC_RELAXED);
 	if (!workingset)
@@ -195,8 +193,8 @@ void weir__workingset_refault(struct engine *e, struct frame *f,
 	v = weir__lruvec_lock(e, f);
 	weir__lru_note_cost(v, file, 1, 0);
 	weir__lruvec_unlock(e, v);
-	weir__stat_inc(e, file ? STAT_workingset_restore_file :
-				 STAT_workingset_restore_anon);
+	weir__stat_inc(e, file ? STAT_workingset_restore_file
+			       : STAT_workingset_restore_anon);
 }
 
 void weir__workingset_activation(struct engine *e, struct frame *f)

@@ -132,16 +132,16 @@ static inline int64_t stat_of(struct lrufix *x, enum stat_item s)
 
 static inline struct frame *head_of(struct lruvec *v, enum lru_list l)
 {
-	return list_empty(&v->lists[l]) ?
-		       NULL :
-		       list_first_entry(&v->lists[l], struct frame, lru);
+	return list_empty(&v->lists[l])
+		   ? NULL
+		   : list_first_entry(&v->lists[l], struct frame, lru);
 }
 
 static inline struct frame *tail_of(struct lruvec *v, enum lru_list l)
 {
-	return list_empty(&v->lists[l]) ?
-		       NULL :
-		       list_last_entry(&v->lists[l], struct frame, lru);
+	return list_empty(&v->lists[l])
+		   ? NULL
+		   : list_last_entry(&v->lists[l], struct frame, lru);
 }
 
 /* What must hold after every test of lists: counters are contents, and true
@@ -165,7 +165,7 @@ static inline void check_books(struct lrufix *x)
 		assert_int_equal(stat_of(x, (enum stat_item)l), sum);
 	}
 	assert_int_equal(stat_of(x, STAT_lru_insertions) -
-				 stat_of(x, STAT_lru_removals),
+			     stat_of(x, STAT_lru_removals),
 			 resident);
 }
 

@@ -15,7 +15,7 @@ static int64_t on_lists(struct lrufix *x)
 	return sum;
 }
 
-/* ----------------------------------------------------- filling, draining --- */
+/* ---------------------------------------------------- filling, draining --- */
 
 static void additions_wait_until_the_batch_is_full(void **state)
 {
@@ -189,7 +189,7 @@ static void a_move_of_an_isolated_page_is_dropped(void **state)
 	check_books(x);
 }
 
-/* --------------------------------------------------------------- the add --- */
+/* -------------------------------------------------------------- the add --- */
 
 static void a_new_page_lands_where_its_flags_say(void **state)
 {
@@ -239,7 +239,7 @@ static void a_locked_page_is_added_as_unevictable(void **state)
 	check_books(x);
 }
 
-/* --------------------------------------------------------- mark accessed --- */
+/* -------------------------------------------------------- mark accessed --- */
 
 static void two_accesses_in_the_add_batch_make_it_active(void **state)
 {
@@ -274,11 +274,13 @@ static void the_add_batch_of_another_cpu_is_left_alone(void **state)
 
 	weir__frame_add_lru(x->e, f);
 	x->fh.task.cpu = 1;
+	weir__frame_add_lru(x->e, anon_page(x));
 	weir__frame_mark_accessed(x->e, f);
 	weir__frame_mark_accessed(x->e, f);
 	assert_false(frame_test(f, FRAME_ACTIVE | FRAME_REFERENCED));
 	weir__lru_add_drain_all(x->e);
-	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_ANON), f);
+	assert_ptr_equal(tail_of(x->v, LRU_INACTIVE_ANON), f);
+	assert_int_equal(stat_of(x, STAT_nr_active_anon), 0);
 	check_books(x);
 }
 
@@ -289,8 +291,8 @@ static void the_state_table_of_mark_accessed(void **state)
 		uint32_t before, after;
 		unsigned activations;
 	} t[] = {
-		{0, R, 0},     {R, A, 1},	  {A, A | R, 0},
-		{A | R, A | R, 0}, {U | R, U | R, 0}, {U, U | R, 0},
+	    {0, R, 0},         {R, A, 1},         {A, A | R, 0},
+	    {A | R, A | R, 0}, {U | R, U | R, 0}, {U, U | R, 0},
 	};
 	struct lrufix *x = *state;
 
@@ -312,15 +314,14 @@ static void the_state_table_of_mark_accessed(void **state)
 		weir__frame_mark_accessed(x->e, f);
 		weir__lru_add_drain(x->e);
 		assert_int_equal(f->flags & (A | R | U), t[i].after);
-		assert_int_equal(x->v->nonresident_age - age,
-				 t[i].activations);
+		assert_int_equal(x->v->nonresident_age - age, t[i].activations);
 		assert_int_equal(stat_of(x, STAT_pgactivate) - n,
 				 t[i].activations);
 	}
 	check_books(x);
 }
 
-/* --------------------------------------------------------------- moves --- */
+/* ---------------------------------------------------------------- moves --- */
 
 static void activation_goes_to_the_active_head(void **state)
 {
@@ -369,15 +370,15 @@ static void deactivate_file_by_state(void **state)
 	assert_ptr_equal(mapped->lru.prev, &newest->lru);
 	assert_ptr_equal(newest->lru.prev, &dirty->lru);
 	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_FILE), written);
-	assert_false(frame_test(clean, FRAME_ACTIVE | FRAME_REFERENCED |
-					       FRAME_RECLAIM));
+	assert_false(
+	    frame_test(clean, FRAME_ACTIVE | FRAME_REFERENCED | FRAME_RECLAIM));
 	assert_true(frame_test(dirty, FRAME_RECLAIM));
 	assert_false(frame_test(dirty, FRAME_REFERENCED));
 	assert_true(frame_test(written, FRAME_RECLAIM));
 	assert_true(frame_test(mapped, FRAME_REFERENCED));
 	assert_false(frame_test(mapped, FRAME_RECLAIM));
 	assert_int_equal(stat_of(x, STAT_pgrotated), 1);
-	assert_int_equal(stat_of(x, STAT_pgdeactivate), 1); /* clean was active */
+	assert_int_equal(stat_of(x, STAT_pgdeactivate), 1); /* clean's */
 	/* the end of their writing brings them to the tail */
 	weir__frame_clear(written, FRAME_WRITEBACK | FRAME_RECLAIM);
 	weir__frame_rotate(x->e, written);
@@ -404,8 +405,8 @@ static void deactivation_is_for_active_pages(void **state)
 {
 	struct lrufix *x = *state;
 	struct frame *in = listed(x, anon_page(x));
-	struct frame *f = listed(
-		x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
+	struct frame *f =
+	    listed(x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
 
 	weir__frame_set(f, FRAME_REFERENCED);
 	weir__frame_set(in, FRAME_REFERENCED);
@@ -423,8 +424,8 @@ static void deactivation_is_for_active_pages(void **state)
 static void lazyfree_makes_a_file_page_of_it(void **state)
 {
 	struct lrufix *x = *state;
-	struct frame *f = listed(
-		x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
+	struct frame *f =
+	    listed(x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
 	struct frame *old = listed(x, file_page(x));
 
 	f->mapping = MAPPING_ANON | 0x1000;
@@ -434,8 +435,8 @@ static void lazyfree_makes_a_file_page_of_it(void **state)
 	weir__lru_add_drain(x->e);
 	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_FILE), f);
 	assert_ptr_equal(tail_of(x->v, LRU_INACTIVE_FILE), old);
-	assert_false(frame_test(f, FRAME_SWAPBACKED | FRAME_ACTIVE |
-					   FRAME_REFERENCED));
+	assert_false(
+	    frame_test(f, FRAME_SWAPBACKED | FRAME_ACTIVE | FRAME_REFERENCED));
 	assert_int_equal(stat_of(x, STAT_pglazyfree), 1);
 	assert_int_equal(stat_of(x, STAT_nr_active_anon), 0);
 	f->mapping = 0;
@@ -475,8 +476,8 @@ static void rotation_goes_to_the_inactive_tail(void **state)
 {
 	struct lrufix *x = *state;
 	struct frame *old = listed(x, anon_page(x));
-	struct frame *f = listed(
-		x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
+	struct frame *f =
+	    listed(x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
 
 	weir__frame_rotate(x->e, f);
 	assert_ptr_equal(head_of(x->v, LRU_ACTIVE_ANON), f);
@@ -511,8 +512,8 @@ static void rotation_is_not_queued_for_a_page_in_use(void **state)
 static void mlock_moves_and_counts(void **state)
 {
 	struct lrufix *x = *state;
-	struct frame *f = listed(
-		x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
+	struct frame *f =
+	    listed(x, lrufix_page(x, 0, 1, FRAME_SWAPBACKED | FRAME_ACTIVE));
 
 	weir__frame_mlock(x->e, f);
 	assert_false(weir__frame_evictable(f));
@@ -557,12 +558,14 @@ static void a_new_page_of_a_locked_region_goes_straight_there(void **state)
 	struct lrufix *x = *state;
 	struct frame *f = anon_page(x);
 
+	weir__frame_set(f, FRAME_ACTIVE); /* it came back from swap */
 	weir__frame_mlock_new(x->e, f);
 	assert_int_equal(f->refcount, 2);
 	assert_int_equal(on_lists(x), 0);
 	weir__lru_add_drain(x->e);
 	assert_true(frame_test(f, FRAME_LRU));
 	assert_true(frame_test(f, FRAME_UNEVICTABLE));
+	assert_false(frame_test(f, FRAME_ACTIVE));
 	assert_int_equal(f->mlock_count, 1);
 	assert_int_equal(f->refcount, 1);
 	assert_int_equal(stat_of(x, STAT_lru_insertions), 1);
@@ -681,20 +684,66 @@ static void a_lock_that_ends_during_the_addition(void **state)
 	check_books(x);
 }
 
+/* Moves queued on one CPU for a page that another one locks meanwhile. */
+static void moves_leave_unevictable_pages_alone(void **state)
+{
+	static void (*const queue[])(struct engine * e, struct frame * f) = {
+	    weir__frame_activate, weir__frame_deactivate_file,
+	    weir__frame_rotate, weir__frame_lazyfree};
+	struct lrufix *x = *state;
+
+	for (unsigned i = 0; i < 5; i++) {
+		struct frame *f = listed(x, anon_page(x));
+
+		f->mapping = MAPPING_ANON | 0x1000;
+		if (i < 4) {
+			queue[i](x->e, f);
+		} else {
+			weir__frame_activate(x->e, f);
+			weir__lru_add_drain(x->e);
+			weir__frame_deactivate(x->e, f);
+		}
+		assert_int_equal(f->refcount, 2);
+		x->fh.task.cpu = 1;
+		weir__frame_mlock(x->e, f);
+		weir__lru_add_drain(x->e);
+		assert_true(frame_test(f, FRAME_UNEVICTABLE));
+		x->fh.task.cpu = 0;
+		weir__lru_add_drain(x->e);
+		assert_int_equal(f->refcount, 1);
+		assert_true(frame_test(f, FRAME_UNEVICTABLE));
+		assert_true(frame_test(f, FRAME_SWAPBACKED));
+		assert_false(frame_test(f, FRAME_ACTIVE));
+		assert_int_equal(stat_of(x, STAT_nr_unevictable), i + 1);
+		f->mapping = 0;
+	}
+	assert_int_equal(stat_of(x, STAT_pgactivate), 1);
+	assert_int_equal(stat_of(x, STAT_pgdeactivate), 0);
+	assert_int_equal(stat_of(x, STAT_pgrotated), 0);
+	assert_int_equal(stat_of(x, STAT_pglazyfree), 0);
+	check_books(x);
+}
+
 static void mlock_undone_before_its_drain(void **state)
 {
 	struct lrufix *x = *state;
 	struct frame *f = listed(x, anon_page(x));
+	struct frame *newer = listed(x, anon_page(x));
 
 	weir__frame_mlock(x->e, f);
 	x->fh.task.cpu = 1;
 	weir__frame_munlock(x->e, f);
 	weir__lru_add_drain(x->e);
 	assert_true(weir__frame_evictable(f));
+	assert_int_equal(stat_of(x, STAT_unevictable_pgs_munlocked), 1);
 	x->fh.task.cpu = 0;
 	weir__lru_add_drain(x->e);
 	assert_false(frame_test(f, FRAME_UNEVICTABLE));
-	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_ANON), f);
+	/* never left its place */
+	assert_ptr_equal(tail_of(x->v, LRU_INACTIVE_ANON), f);
+	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_ANON), newer);
+	assert_int_equal(stat_of(x, STAT_unevictable_pgs_culled), 0);
+	assert_int_equal(stat_of(x, STAT_unevictable_pgs_rescued), 0);
 	check_books(x);
 }
 
@@ -776,8 +825,8 @@ static void a_locked_page_freed_is_counted_as_cleared(void **state)
 	assert_int_equal(stat_of(x, STAT_unevictable_pgs_cleared), 1);
 	assert_int_equal(stat_of(x, STAT_nr_mlock), 0);
 	assert_int_equal(stat_of(x, STAT_nr_unevictable), 0);
-	assert_false(frame_test(f, FRAME_MLOCKED | FRAME_UNEVICTABLE |
-					   FRAME_LRU));
+	assert_false(
+	    frame_test(f, FRAME_MLOCKED | FRAME_UNEVICTABLE | FRAME_LRU));
 	check_books(x);
 }
 
@@ -846,46 +895,48 @@ static void insertions_and_activations_are_events(void **state)
 	check_books(x);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(additions_wait_until_the_batch_is_full),
-		T(the_capacity_is_tunable),
-		T(seven_batches_hold_a_reference_each),
-		T(drain_empties_this_cpu_drain_all_every_one),
-		T(nothing_waits_while_caching_is_disabled),
-		T(a_batch_may_mix_nodes),
-		T(the_drain_frees_what_only_the_batch_held),
-		T(a_move_of_an_isolated_page_is_dropped),
-		T(a_new_page_lands_where_its_flags_say),
-		T(a_locked_page_is_added_as_unevictable),
-		T(two_accesses_in_the_add_batch_make_it_active),
-		T(the_add_batch_of_another_cpu_is_left_alone),
-		T(the_state_table_of_mark_accessed),
-		T(activation_goes_to_the_active_head),
-		T(deactivate_file_by_state),
-		T(deactivate_file_leaves_out_what_is_not_listed),
-		T(deactivation_is_for_active_pages),
-		T(lazyfree_makes_a_file_page_of_it),
-		T(lazyfree_refuses_what_has_another_home),
-		T(rotation_goes_to_the_inactive_tail),
-		T(rotation_is_not_queued_for_a_page_in_use),
-		T(mlock_moves_and_counts),
-		T(a_new_page_of_a_locked_region_goes_straight_there),
-		T(the_three_operations_keep_their_order),
-		T(the_mlock_batch_drains_when_full),
-		T(mlock_of_a_page_on_no_list_is_seen_by_its_addition),
-		T(munlock_of_an_isolated_page),
-		T(a_lock_that_ends_during_the_addition),
-		T(mlock_undone_before_its_drain),
-		T(isolate_and_putback_of_one_page),
-		T(the_last_put_leaves_the_list_and_frees),
-		T(many_puts_at_once),
-		T(a_locked_page_freed_is_counted_as_cleared),
-		T(moves_are_neither_insertions_nor_removals),
-		T(insertions_and_activations_are_events),
+	    T(additions_wait_until_the_batch_is_full),
+	    T(the_capacity_is_tunable),
+	    T(seven_batches_hold_a_reference_each),
+	    T(drain_empties_this_cpu_drain_all_every_one),
+	    T(nothing_waits_while_caching_is_disabled),
+	    T(a_batch_may_mix_nodes),
+	    T(the_drain_frees_what_only_the_batch_held),
+	    T(a_move_of_an_isolated_page_is_dropped),
+	    T(a_new_page_lands_where_its_flags_say),
+	    T(a_locked_page_is_added_as_unevictable),
+	    T(two_accesses_in_the_add_batch_make_it_active),
+	    T(the_add_batch_of_another_cpu_is_left_alone),
+	    T(the_state_table_of_mark_accessed),
+	    T(activation_goes_to_the_active_head),
+	    T(deactivate_file_by_state),
+	    T(deactivate_file_leaves_out_what_is_not_listed),
+	    T(deactivation_is_for_active_pages),
+	    T(lazyfree_makes_a_file_page_of_it),
+	    T(lazyfree_refuses_what_has_another_home),
+	    T(rotation_goes_to_the_inactive_tail),
+	    T(rotation_is_not_queued_for_a_page_in_use),
+	    T(mlock_moves_and_counts),
+	    T(a_new_page_of_a_locked_region_goes_straight_there),
+	    T(the_three_operations_keep_their_order),
+	    T(the_mlock_batch_drains_when_full),
+	    T(mlock_of_a_page_on_no_list_is_seen_by_its_addition),
+	    T(munlock_of_an_isolated_page),
+	    T(a_lock_that_ends_during_the_addition),
+	    T(moves_leave_unevictable_pages_alone),
+	    T(mlock_undone_before_its_drain),
+	    T(isolate_and_putback_of_one_page),
+	    T(the_last_put_leaves_the_list_and_frees),
+	    T(many_puts_at_once),
+	    T(a_locked_page_freed_is_counted_as_cleared),
+	    T(moves_are_neither_insertions_nor_removals),
+	    T(insertions_and_activations_are_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -269,13 +269,13 @@ static void the_last_put_waits_for_the_lock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(putback_sets_the_flag_before_it_lets_go),
-		T(a_drain_drops_references_after_its_locks),
-		T(isolation_leaves_a_page_whose_last_put_won),
-		T(isolation_gives_way_to_who_cleared_the_flag),
-		T(munlock_looks_again_after_clearing_the_lock),
-		T(the_owner_looks_again_after_giving_back),
-		T(the_last_put_waits_for_the_lock),
+	    T(putback_sets_the_flag_before_it_lets_go),
+	    T(a_drain_drops_references_after_its_locks),
+	    T(isolation_leaves_a_page_whose_last_put_won),
+	    T(isolation_gives_way_to_who_cleared_the_flag),
+	    T(munlock_looks_again_after_clearing_the_lock),
+	    T(the_owner_looks_again_after_giving_back),
+	    T(the_last_put_waits_for_the_lock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

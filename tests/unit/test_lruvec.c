@@ -4,7 +4,7 @@
 
 #include "lrufix.h"
 
-/* ------------------------------------------------------- lists and sizes --- */
+/* ------------------------------------------------------ lists and sizes --- */
 
 static void list_follows_the_flags(void **state)
 {
@@ -12,12 +12,12 @@ static void list_follows_the_flags(void **state)
 		uint32_t flags;
 		enum lru_list list;
 	} t[] = {
-		{FRAME_SWAPBACKED, LRU_INACTIVE_ANON},
-		{FRAME_SWAPBACKED | FRAME_ACTIVE, LRU_ACTIVE_ANON},
-		{0, LRU_INACTIVE_FILE},
-		{FRAME_ACTIVE, LRU_ACTIVE_FILE},
-		{FRAME_UNEVICTABLE, LRU_UNEVICTABLE},
-		{FRAME_UNEVICTABLE | FRAME_SWAPBACKED, LRU_UNEVICTABLE},
+	    {FRAME_SWAPBACKED, LRU_INACTIVE_ANON},
+	    {FRAME_SWAPBACKED | FRAME_ACTIVE, LRU_ACTIVE_ANON},
+	    {0, LRU_INACTIVE_FILE},
+	    {FRAME_ACTIVE, LRU_ACTIVE_FILE},
+	    {FRAME_UNEVICTABLE, LRU_UNEVICTABLE},
+	    {FRAME_UNEVICTABLE | FRAME_SWAPBACKED, LRU_UNEVICTABLE},
 	};
 
 	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
@@ -89,9 +89,8 @@ static void counters_of_node_zone_and_statistics_follow(void **state)
 	assert_int_equal(weir__lruvec_size(x->v, LRU_INACTIVE_FILE, 2), 2);
 	assert_int_equal(weir__lruvec_size(x->v, LRU_ACTIVE_FILE, 0), 0);
 	assert_int_equal(weir__lruvec_size(x->v, LRU_ACTIVE_FILE, 1), 1);
-	assert_int_equal(weir__lruvec_size(&x->e->nodes[1].lruvec,
-					   LRU_INACTIVE_FILE, 2),
-			 1);
+	assert_int_equal(
+	    weir__lruvec_size(&x->e->nodes[1].lruvec, LRU_INACTIVE_FILE, 2), 1);
 	assert_int_equal(stat_of(x, STAT_nr_inactive_file), 3);
 	assert_int_equal(stat_of(x, STAT_nr_active_file), 1);
 	check_books(x);
@@ -149,13 +148,13 @@ static void relock_keeps_the_lock_for_the_same_lruvec(void **state)
 	weir__lruvec_unlock(x->e, NULL);
 }
 
-/* --------------------------------------------------------------- balance --- */
+/* -------------------------------------------------------------- balance --- */
 
 static void inactive_ratio_by_size(void **state)
 {
 	static const struct {
 		uint64_t gib, ratio;
-	} t[] = {{1, 3},    {4, 6},	 {10, 10},
+	} t[] = {{1, 3},    {4, 6},      {10, 10},
 		 {100, 31}, {1024, 101}, {10240, 320}};
 
 	assert_int_equal(weir__inactive_ratio(0, 0), 1);
@@ -218,9 +217,15 @@ static void cost_adds_up_and_is_halved(void **state)
 	note_cost(x, 1, 0, 1);
 	assert_int_equal(x->v->anon_cost, 326);
 	assert_int_equal(x->v->file_cost, 174);
+	/* no cost, no fading, however short the lists have become */
+	x->v->size[LRU_INACTIVE_ANON] = 0;
+	x->v->size[LRU_ACTIVE_ANON] = 0;
+	x->v->size[LRU_INACTIVE_FILE] = 0;
+	note_cost(x, 0, 0, 0);
+	assert_int_equal(x->v->anon_cost, 326);
 }
 
-/* ------------------------------------------------------------- isolation --- */
+/* ------------------------------------------------------------ isolation --- */
 
 static unsigned isolate(struct lrufix *x, enum lru_list l, unsigned nr,
 			unsigned zone, bool may_unmap, struct list_head *out,
@@ -239,11 +244,10 @@ static void isolation_takes_the_oldest_first(void **state)
 
 	for (unsigned k = 0; k < 5; k++)
 		f[k] = listed(x, anon_page(x));
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 3, 2, true, &out,
-				 &scanned),
-			 3);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 3, 2, true, &out, &scanned), 3);
 	assert_int_equal(scanned, 3);
-	list_for_each_entry(p, &out, lru) {
+	list_for_each_entry (p, &out, lru) {
 		assert_ptr_equal(p, f[i++]);
 		assert_false(frame_test(p, FRAME_LRU));
 		assert_int_equal(p->refcount, 2);
@@ -275,14 +279,12 @@ static void isolation_ends_with_the_list(void **state)
 	LIST_HEAD(out);
 	unsigned scanned = 99;
 
-	assert_int_equal(isolate(x, LRU_ACTIVE_FILE, 32, 2, true, &out,
-				 &scanned),
-			 0);
+	assert_int_equal(
+	    isolate(x, LRU_ACTIVE_FILE, 32, 2, true, &out, &scanned), 0);
 	assert_int_equal(scanned, 0);
 	listed(x, file_page(x));
-	assert_int_equal(isolate(x, LRU_INACTIVE_FILE, 32, 2, true, &out,
-				 &scanned),
-			 1);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_FILE, 32, 2, true, &out, &scanned), 1);
 	assert_int_equal(scanned, 1);
 	assert_int_equal(x->e->nodes[0].nr_isolated[1], 1);
 	assert_int_equal(stat_of(x, STAT_nr_isolated_file), 1);
@@ -300,9 +302,8 @@ static void a_page_being_freed_is_passed_over(void **state)
 	unsigned scanned;
 
 	dying->refcount = 0;
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 32, 2, true, &out,
-				 &scanned),
-			 1);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 32, 2, true, &out, &scanned), 1);
 	/* it went to the head and was met once more at the end */
 	assert_int_equal(scanned, 32);
 	assert_ptr_equal(list_first_entry(&out, struct frame, lru), f);
@@ -325,9 +326,8 @@ static void a_page_being_isolated_is_passed_over(void **state)
 	unsigned scanned;
 
 	assert_true(weir__frame_clear(theirs, FRAME_LRU));
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 2, 2, true, &out,
-				 &scanned),
-			 1);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 2, 2, true, &out, &scanned), 1);
 	assert_int_equal(scanned, 2);
 	assert_ptr_equal(list_first_entry(&out, struct frame, lru), f);
 	assert_int_equal(theirs->refcount, 1);
@@ -346,18 +346,16 @@ static void mapped_pages_rotate_when_unmapping_is_not_allowed(void **state)
 	unsigned scanned;
 
 	fake_map_page(mapped);
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 2, 2, false, &out,
-				 &scanned),
-			 1);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 2, 2, false, &out, &scanned), 1);
 	assert_int_equal(scanned, 2);
 	assert_ptr_equal(list_first_entry(&out, struct frame, lru), f);
 	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_ANON), mapped);
 	assert_int_equal(mapped->refcount, 1);
 	weir__lruvec_putback(x->e, &out);
 	/* head f, mapped; with the right it is taken first */
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 1, 2, true, &out,
-				 &scanned),
-			 1);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 1, 2, true, &out, &scanned), 1);
 	assert_ptr_equal(list_first_entry(&out, struct frame, lru), mapped);
 	weir__lruvec_putback(x->e, &out);
 	fake_unmap_page(mapped);
@@ -374,9 +372,8 @@ static void pages_of_higher_zones_are_skipped_for_nothing(void **state)
 
 	for (unsigned i = 0; i < 5; i++)
 		f[i] = listed(x, lrufix_page(x, 0, !(i & 1), FRAME_SWAPBACKED));
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 2, 0, true, &out,
-				 &scanned),
-			 2);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 2, 0, true, &out, &scanned), 2);
 	assert_int_equal(scanned, 2);
 	assert_ptr_equal(list_first_entry(&out, struct frame, lru), f[1]);
 	assert_ptr_equal(list_last_entry(&out, struct frame, lru), f[3]);
@@ -408,21 +405,19 @@ static void skips_are_counted_beyond_their_limit(void **state)
 	assert_ptr_equal(head_of(x->v, LRU_INACTIVE_ANON), low);
 
 	/* 10 skips too many: 8 of them are the whole allowance ... */
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 8, 0, true, &out,
-				 &scanned),
-			 0);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 8, 0, true, &out, &scanned), 0);
 	assert_int_equal(scanned, 8);
 	/* ... and with one more than 10 the page behind them is reached. */
-	assert_int_equal(isolate(x, LRU_INACTIVE_ANON, 11, 0, true, &out,
-				 &scanned),
-			 1);
+	assert_int_equal(
+	    isolate(x, LRU_INACTIVE_ANON, 11, 0, true, &out, &scanned), 1);
 	assert_true(scanned <= 11);
 	assert_ptr_equal(list_first_entry(&out, struct frame, lru), low);
 	weir__lruvec_putback(x->e, &out);
 	check_books(x);
 }
 
-/* --------------------------------------------------------------- putback --- */
+/* -------------------------------------------------------------- putback --- */
 
 static void putback_chooses_the_list_by_flags(void **state)
 {
@@ -460,14 +455,17 @@ static void putback_frees_what_nobody_else_holds(void **state)
 	struct lrufix *x = *state;
 	struct frame *f = listed(x, anon_page(x));
 	int64_t inserted = stat_of(x, STAT_lru_insertions);
+	int64_t freed = stat_of(x, STAT_pgfree);
 	LIST_HEAD(out);
 	unsigned scanned;
 
 	isolate(x, LRU_INACTIVE_ANON, 1, 2, true, &out, &scanned);
 	weir__page_put(x->e, f); /* the owner lets go meanwhile */
 	assert_int_equal(f->refcount, 1);
+	assert_int_equal(stat_of(x, STAT_pgfree), freed);
 	weir__lruvec_putback(x->e, &out);
 	assert_int_equal(f->refcount, 0);
+	assert_int_equal(stat_of(x, STAT_pgfree), freed + 1);
 	assert_int_equal(x->e->nodes[0].nr_isolated[0], 0);
 	assert_int_equal(stat_of(x, STAT_lru_insertions), inserted);
 	assert_int_equal(stat_of(x, STAT_nr_inactive_anon), 0);
@@ -492,7 +490,7 @@ static void a_page_that_changes_its_type_is_accounted_as_isolated(void **state)
 	check_books(x);
 }
 
-static void a_page_freed_while_isolated_is_accounted(void **state)
+static void a_page_that_leaves_the_batch_is_accounted(void **state)
 {
 	struct lrufix *x = *state;
 	struct frame *f = listed(x, anon_page(x));
@@ -508,6 +506,15 @@ static void a_page_freed_while_isolated_is_accounted(void **state)
 	assert_int_equal(x->e->nodes[0].nr_isolated[0], 0);
 	assert_int_equal(stat_of(x, STAT_nr_isolated_anon), 0);
 
+	/* put back alone */
+	f = listed(x, anon_page(x));
+	isolate(x, LRU_INACTIVE_ANON, 1, 2, true, &out, &scanned);
+	list_del(&f->lru);
+	weir__frame_putback_lru(x->e, f);
+	assert_int_equal(x->e->nodes[0].nr_isolated[0], 0);
+	weir__lru_add_drain(x->e);
+	weir__page_put(x->e, f);
+
 	/* and by its last put */
 	f = listed(x, anon_page(x));
 	isolate(x, LRU_INACTIVE_ANON, 1, 2, true, &out, &scanned);
@@ -518,7 +525,7 @@ static void a_page_freed_while_isolated_is_accounted(void **state)
 	check_books(x);
 }
 
-/* --------------------------------------------------------------- checker --- */
+/* -------------------------------------------------------------- checker --- */
 
 static void the_checker_finds_broken_books(void **state)
 {
@@ -566,7 +573,7 @@ static void the_checker_finds_broken_books(void **state)
 	assert_true(weir__lruvec_is_valid(x->e, x->v));
 }
 
-/* ---------------------------------------------------------------- stress --- */
+/* --------------------------------------------------------------- stress --- */
 
 enum { WORKERS = 3, STRESS_PAGES = 96, STRESS_ROUNDS = 4000 };
 
@@ -622,8 +629,8 @@ static void stress_run(struct lrufix *x, struct stress *s,
 		s[w].x = x;
 		s[w].id = w;
 		s[w].seed = w * 7919 + 1;
-		s[w].task = (struct wtask){
-			.id = w + 2, .cpu = w, .name = "stress"};
+		s[w].task =
+		    (struct wtask){.id = w + 2, .cpu = w, .name = "stress"};
 		assert_int_equal(pthread_create(&t[w], NULL, fn, &s[w]), 0);
 	}
 	if (idle)
@@ -644,7 +651,7 @@ static void stress_reclaim(struct engine *e, unsigned r)
 
 	weir__lru_add_drain(e);
 	weir__lruvec_isolate(e, v, l, 8, r % 3, true, &out, &scanned);
-	list_for_each_entry(f, &out, lru)
+	list_for_each_entry (f, &out, lru)
 		if (r & 2)
 			weir__frame_set(f, FRAME_ACTIVE);
 		else
@@ -739,8 +746,8 @@ static void *reclaiming_worker(void *arg)
 		LIST_HEAD(out);
 		unsigned scanned;
 
-		weir__lruvec_isolate(e, s->x->v, LRU_INACTIVE_ANON,
-				     1 + s->id, 2, true, &out, &scanned);
+		weir__lruvec_isolate(e, s->x->v, LRU_INACTIVE_ANON, 1 + s->id,
+				     2, true, &out, &scanned);
 		weir__lruvec_putback(e, &out);
 	}
 	return NULL;
@@ -817,35 +824,36 @@ static void no_page_is_stranded_as_unevictable(void **state)
 	check_books(x);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(list_follows_the_flags),
-		T(lookup_leads_to_the_node_and_back),
-		T(add_goes_to_the_head_add_tail_to_the_tail),
-		T(counters_of_node_zone_and_statistics_follow),
-		T(unevictable_pages_are_counted_and_listed_nowhere),
-		T(relock_keeps_the_lock_for_the_same_lruvec),
-		cmocka_unit_test(inactive_ratio_by_size),
-		T(inactive_is_low_below_its_share),
-		T(cost_adds_up_and_is_halved),
-		T(isolation_takes_the_oldest_first),
-		T(isolation_ends_with_the_list),
-		T(a_page_being_freed_is_passed_over),
-		T(a_page_being_isolated_is_passed_over),
-		T(mapped_pages_rotate_when_unmapping_is_not_allowed),
-		T(pages_of_higher_zones_are_skipped_for_nothing),
-		T(skips_are_counted_beyond_their_limit),
-		T(putback_chooses_the_list_by_flags),
-		T(putback_frees_what_nobody_else_holds),
-		T(a_page_that_changes_its_type_is_accounted_as_isolated),
-		T(a_page_freed_while_isolated_is_accounted),
-		T(the_checker_finds_broken_books),
-		T(stress_keeps_the_counters_exact),
-		T(last_references_race_with_isolation),
-		T(no_page_is_stranded_as_unevictable),
+	    cmocka_unit_test(list_follows_the_flags),
+	    T(lookup_leads_to_the_node_and_back),
+	    T(add_goes_to_the_head_add_tail_to_the_tail),
+	    T(counters_of_node_zone_and_statistics_follow),
+	    T(unevictable_pages_are_counted_and_listed_nowhere),
+	    T(relock_keeps_the_lock_for_the_same_lruvec),
+	    cmocka_unit_test(inactive_ratio_by_size),
+	    T(inactive_is_low_below_its_share),
+	    T(cost_adds_up_and_is_halved),
+	    T(isolation_takes_the_oldest_first),
+	    T(isolation_ends_with_the_list),
+	    T(a_page_being_freed_is_passed_over),
+	    T(a_page_being_isolated_is_passed_over),
+	    T(mapped_pages_rotate_when_unmapping_is_not_allowed),
+	    T(pages_of_higher_zones_are_skipped_for_nothing),
+	    T(skips_are_counted_beyond_their_limit),
+	    T(putback_chooses_the_list_by_flags),
+	    T(putback_frees_what_nobody_else_holds),
+	    T(a_page_that_changes_its_type_is_accounted_as_isolated),
+	    T(a_page_that_leaves_the_batch_is_accounted),
+	    T(the_checker_finds_broken_books),
+	    T(stress_keeps_the_counters_exact),
+	    T(last_references_race_with_isolation),
+	    T(no_page_is_stranded_as_unevictable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

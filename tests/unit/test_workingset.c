@@ -29,8 +29,8 @@ static void a_shadow_is_odd_and_tells_everything(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		for (unsigned node = 0; node < 1024; node += 341) {
 			for (int ws = 0; ws < 2; ws++) {
-				uint64_t s = weir__shadow_pack(
-					x->e, clocks[i], node, ws);
+				uint64_t s = weir__shadow_pack(x->e, clocks[i],
+							       node, ws);
 				uint64_t clock;
 				unsigned n;
 				bool w;
@@ -48,9 +48,9 @@ static void a_shadow_is_odd_and_tells_everything(void **state)
 	unsigned n;
 	bool w;
 
-	weir__shadow_unpack(
-		x->e, weir__shadow_pack(x->e, (5ULL << 36) + 77, 1, true),
-		&clock, &n, &w);
+	weir__shadow_unpack(x->e,
+			    weir__shadow_pack(x->e, (5ULL << 36) + 77, 1, true),
+			    &clock, &n, &w);
 	assert_int_equal(clock, 77);
 	assert_int_equal(n, 1);
 	assert_true(w);
@@ -82,27 +82,28 @@ static void eviction_packs_the_clock_and_turns_it(void **state)
 	assert_int_equal(v->nonresident_age, 44);
 }
 
-/* --------------------------------------------------------------- the rule --- */
+/* ------------------------------------------------------------- the rule --- */
 
 static void the_distance_is_compared_with_what_competes(void **state)
 {
-	/* E 1000, R 1800; active file 500, inactive anon 200, active anon 150 */
-	assert_true(weir__refault_activates(true, true, 800, 500, 9999, 150,
-					    200));
-	assert_false(weir__refault_activates(true, false, 800, 500, 9999, 150,
-					     200));
+	/* E 1000, R 1800; active file 500, inactive anon 200, active anon 150
+	 */
+	assert_true(
+	    weir__refault_activates(true, true, 800, 500, 9999, 150, 200));
+	assert_false(
+	    weir__refault_activates(true, false, 800, 500, 9999, 150, 200));
 	assert_true(weir__refault_activates(true, true, 850, 500, 0, 150, 200));
-	assert_false(weir__refault_activates(true, true, 851, 500, 0, 150,
-					     200));
+	assert_false(
+	    weir__refault_activates(true, true, 851, 500, 0, 150, 200));
 	/* an anonymous page competes with the file pages, and with the active
 	 * anonymous ones while there is swap; never with its own list */
 	assert_true(weir__refault_activates(false, true, 80, 10, 20, 50, 9999));
-	assert_false(weir__refault_activates(false, true, 81, 10, 20, 50,
-					     9999));
-	assert_true(weir__refault_activates(false, false, 30, 10, 20, 50,
-					    9999));
-	assert_false(weir__refault_activates(false, false, 31, 10, 20, 50,
-					     9999));
+	assert_false(
+	    weir__refault_activates(false, true, 81, 10, 20, 50, 9999));
+	assert_true(
+	    weir__refault_activates(false, false, 30, 10, 20, 50, 9999));
+	assert_false(
+	    weir__refault_activates(false, false, 31, 10, 20, 50, 9999));
 }
 
 /* Sizes as the example gives them, without that many frames. */
@@ -197,11 +198,11 @@ static void the_clock_may_wrap_between(void **state)
 	example_sizes(x);
 	x->v->nonresident_age = width + 100;
 	weir__workingset_refault(
-		x->e, f, weir__shadow_pack(x->e, width - 700, 0, false));
+	    x->e, f, weir__shadow_pack(x->e, width - 700, 0, false));
 	assert_true(frame_test(f, FRAME_ACTIVE)); /* 800 <= 850 */
 	f = file_page(x);
 	weir__workingset_refault(
-		x->e, f, weir__shadow_pack(x->e, width - 800, 0, false));
+	    x->e, f, weir__shadow_pack(x->e, width - 800, 0, false));
 	assert_false(frame_test(f, FRAME_ACTIVE)); /* 901 */
 }
 
@@ -368,22 +369,23 @@ static void a_set_larger_than_inactive_but_not_than_memory_settles(void **state)
 	check_books(x);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
+#define T(name)                                                                \
+	cmocka_unit_test_setup_teardown(name, lrufix_setup, lrufix_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bucket_order_by_memory),
-		T(a_shadow_is_odd_and_tells_everything),
-		T(eviction_packs_the_clock_and_turns_it),
-		cmocka_unit_test(the_distance_is_compared_with_what_competes),
-		T(a_refault_within_the_distance_activates),
-		T(without_swap_the_same_refault_does_not),
-		T(a_page_of_the_workingset_is_restored_at_a_cost),
-		T(the_clock_may_wrap_between),
-		T(the_evicting_node_decides),
-		T(a_loop_over_more_than_memory_refaults_then_activates),
-		T(a_set_larger_than_inactive_but_not_than_memory_settles),
+	    cmocka_unit_test(bucket_order_by_memory),
+	    T(a_shadow_is_odd_and_tells_everything),
+	    T(eviction_packs_the_clock_and_turns_it),
+	    cmocka_unit_test(the_distance_is_compared_with_what_competes),
+	    T(a_refault_within_the_distance_activates),
+	    T(without_swap_the_same_refault_does_not),
+	    T(a_page_of_the_workingset_is_restored_at_a_cost),
+	    T(the_clock_may_wrap_between),
+	    T(the_evicting_node_decides),
+	    T(a_loop_over_more_than_memory_refaults_then_activates),
+	    T(a_set_larger_than_inactive_but_not_than_memory_settles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
