@@ -175,6 +175,8 @@ void fork_child(struct live *l)
 
 void fork_freeze(struct live *l, struct live_task *t)
 {
+	uint32_t thaw;
+
 	if (l->freeze_req != FREEZE_WANTED)
 		return;
 	parent_tid = sys_gettid();
@@ -203,7 +205,9 @@ void fork_freeze(struct live *l, struct live_task *t)
 		sys_futex(&l->freeze_req, FUTEX_WAIT_PRIVATE, FREEZE_DONE,
 			  &ts);
 	}
-	l->freeze_req = FREEZE_NONE;
+	/* The next fork may have asked already: its request stays. */
+	thaw = FREEZE_THAW;
+	atomic_compare_exchange_strong(&l->freeze_req, &thaw, FREEZE_NONE);
 	l->frozen = 0;
 	sys_futex(&l->frozen, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
 }
@@ -349,13 +353,13 @@ static int reopen(struct live *l, struct live_area *a)
 	if (!(l->cfg->flags & WEIR_CONFIG_BUFFERED))
 		flags |= O_DIRECT;
 	fmt_s(path, sizeof(path), "/proc/%d/task/%d/fd/%d", parent_pid,
-	      parent_tid, a->store->fd);
+	      parent_tid, store_file_fd(a->store));
 	fd = sys_openat(AT_FDCWD, path, flags, 0);
 	if (fd == -EINVAL)
 		fd = sys_openat(AT_FDCWD, path, flags & ~O_DIRECT, 0);
-	if (fd < 0 || fd == a->store->fd)
+	if (fd < 0 || fd == store_file_fd(a->store))
 		return fd < 0 ? fd : 0;
-	err = sys_call3(SYS_dup3, fd, a->store->fd, O_CLOEXEC);
+	err = sys_call3(SYS_dup3, fd, store_file_fd(a->store), O_CLOEXEC);
 	sys_close(fd);
 	return err < 0 ? (int)err : 0;
 }
