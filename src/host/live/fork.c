@@ -353,13 +353,13 @@ static int reopen(struct live *l, struct live_area *a)
 	if (!(l->cfg->flags & WEIR_CONFIG_BUFFERED))
 		flags |= O_DIRECT;
 	fmt_s(path, sizeof(path), "/proc/%d/task/%d/fd/%d", parent_pid,
-	      parent_tid, store_file_fd(a->store));
+	      parent_tid, a->store->fd);
 	fd = sys_openat(AT_FDCWD, path, flags, 0);
 	if (fd == -EINVAL)
 		fd = sys_openat(AT_FDCWD, path, flags & ~O_DIRECT, 0);
-	if (fd < 0 || fd == store_file_fd(a->store))
+	if (fd < 0 || fd == a->store->fd)
 		return fd < 0 ? fd : 0;
-	err = sys_call3(SYS_dup3, fd, store_file_fd(a->store), O_CLOEXEC);
+	err = sys_call3(SYS_dup3, fd, a->store->fd, O_CLOEXEC);
 	sys_close(fd);
 	return err < 0 ? (int)err : 0;
 }
