@@ -27,7 +27,8 @@ void weir__add_to_swap(struct engine *e, struct list_head *want,
 /*
  * Starts writing the locked, unmapped, dirty pages of `dirty`, in runs of
  * consecutive slots. Pages found to be all zeros move to `clean` unwritten,
- * the others to `started`: unlocked, under write-back.
+ * and so do those written before this returns; the others to `started`:
+ * unlocked, under write-back.
  */
 void weir__pageout(struct engine *e, struct list_head *dirty,
 		   struct list_head *clean, struct list_head *started);

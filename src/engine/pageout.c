@@ -101,8 +101,10 @@ static void end_write(struct engine *e, struct weir_io *io)
 
 		if (io->status[i]) {
 			failed++;
-			weir__frame_set(f, FRAME_DIRTY | FRAME_ACTIVE);
+			weir__frame_set(f, FRAME_DIRTY);
 			weir__frame_clear(f, FRAME_RECLAIM);
+			/* not the bare flag: the page may be on a list again */
+			weir__frame_activate(e, f);
 			if (io->status[i] == -ENOSPC)
 				weir__swap_area_full(e, io->area);
 		}
@@ -160,6 +162,33 @@ static bool all_zero(struct engine *e, struct frame *f)
 	return !memcmp(p, p + 1, PAGE_SIZE - sizeof(*p));
 }
 
+/*
+ * The host has every request. Pages under way are unlocked: from here on
+ * WRITEBACK keeps the contents and the slot. A fault may map the page; a write
+ * of the program makes it DIRTY again (fault.c, make_dirty).
+ *
+ * A store in memory has written already. Such pages are as clean as any and go
+ * now: put back, they would be the newest of their list, and a whole list would
+ * be written before the first of them is met again.
+ */
+static void settle(struct engine *e, struct list_head *clean,
+		   struct list_head *started)
+{
+	struct frame *f, *tmp;
+
+	list_for_each_entry_safe(f, tmp, started, lru) {
+		if (!frame_test(f, FRAME_WRITEBACK | FRAME_DIRTY)) {
+			list_move_tail(&f->lru, clean);
+			continue;
+		}
+		/* It failed: not the next to be tried. Isolated and locked,
+		 * so the bare flag is ours to set. */
+		if (!frame_test(f, FRAME_WRITEBACK))
+			weir__frame_set(f, FRAME_ACTIVE);
+		weir__frame_unlock(e, f);
+	}
+}
+
 void weir__pageout(struct engine *e, struct list_head *dirty,
 		   struct list_head *clean, struct list_head *started)
 {
@@ -181,11 +210,5 @@ void weir__pageout(struct engine *e, struct list_head *dirty,
 		write_page(e, &io, f);
 	}
 	start(e, &io);
-	/*
-	 * Unlocked once the host has every request: from here on WRITEBACK
-	 * keeps the contents and the slot. A fault may map the page; a write of
-	 * the program makes it DIRTY again (fault.c, make_dirty).
-	 */
-	list_for_each_entry(f, started, lru)
-		weir__frame_unlock(e, f);
+	settle(e, clean, started);
 }

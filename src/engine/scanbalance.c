@@ -86,15 +86,28 @@ void weir__snapshot_refaults(struct node *n)
 		n->lruvec.refaults[file] = n->lruvec.activate_refault[file];
 }
 
+bool weir__anon_can_go(struct engine *e)
+{
+	/*
+	 * With every slot taken, pages that hold one and are in memory as well
+	 * can still be dropped, or give their slot to somebody colder.
+	 */
+	return weir__swap_nr_free(e) ||
+	       weir__stat_read(e, STAT_nr_swapcached) > 0;
+}
+
 uint64_t weir__zone_reclaimable(struct engine *e, const struct zone *z)
 {
 	const struct lruvec *v = &e->nodes[z->node].lruvec;
 	int64_t nr = v->zone_size[z->index][LRU_INACTIVE_FILE] +
 		     v->zone_size[z->index][LRU_ACTIVE_FILE];
+	int64_t anon = v->zone_size[z->index][LRU_INACTIVE_ANON] +
+		       v->zone_size[z->index][LRU_ACTIVE_ANON];
+	int64_t bound = weir__stat_read(e, STAT_nr_swapcached);
 
-	if (weir__swap_nr_free(e))
-		nr += v->zone_size[z->index][LRU_INACTIVE_ANON] +
-		      v->zone_size[z->index][LRU_ACTIVE_ANON];
+	if (!weir__swap_nr_free(e) && anon > bound)
+		anon = bound;
+	nr += anon;
 	return nr > 0 ? (uint64_t)nr : 0;
 }
 
@@ -119,7 +132,7 @@ static enum balance choose_balance(struct engine *e,
 				   const struct scan_control *sc,
 				   unsigned swappiness)
 {
-	if (!sc->may_swap || !weir__swap_nr_free(e))
+	if (!sc->may_swap || !weir__anon_can_go(e))
 		return BALANCE_FILE;
 	if (swappiness == SWAPPINESS_ANON_ONLY)
 		return BALANCE_ANON;

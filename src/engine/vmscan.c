@@ -355,7 +355,7 @@ static bool should_continue(struct engine *e, struct node *n,
 					    sc->reclaim_zone, 0, z->free_pages))
 			return false;
 	}
-	if (weir__swap_nr_free(e))
+	if (weir__anon_can_go(e))
 		inactive += n->lruvec.size[LRU_INACTIVE_ANON];
 	return inactive > (int64_t)2 << sc->order;
 }

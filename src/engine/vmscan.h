@@ -55,8 +55,10 @@ void weir__prepare_scan(struct engine *e, struct node *n,
 			struct scan_control *sc);
 /* Remembers the WORKINGSET_ACTIVATE counters: the end of a reclaim cycle. */
 void weir__snapshot_refaults(struct node *n);
-/* Pages that reclaim could find in the zone: file, and anon when it can go
- * somewhere. */
+/* Anonymous pages can leave memory: a slot is free, or some have one. */
+bool weir__anon_can_go(struct engine *e);
+/* Pages that reclaim could find in the zone: file, and anon as far as it can
+ * go somewhere. */
 uint64_t weir__zone_reclaimable(struct engine *e, const struct zone *z);
 
 /* Exact formulas, apart for the tests. nr[LRU_UNEVICTABLE]. */
