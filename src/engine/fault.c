@@ -267,6 +267,8 @@ static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
 		weir__page_add_new_anon_rmap(e, f, r, addr);
 		v = pte_mk(weir__pfn(e, f),
 			   PTE_WRITE | PTE_DIRTY | PTE_ACCESSED);
+		/* under the lock, as in weir__faultrun_map_new */
+		weir__frame_add_lru(e, f);
 	}
 	*weir__pte(as, addr) = v;
 	weir__pte_busy_end(as);
@@ -275,7 +277,6 @@ static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
 		weir__frames_free(e, f, 0);
 		return err;
 	}
-	weir__frame_add_lru(e, f);
 	weir__page_put(e, old); /* the entry's reference */
 	weir__stat_inc(e, STAT_pgcow);
 	return 0;

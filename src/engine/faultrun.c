@@ -112,22 +112,20 @@ int weir__faultrun_map_new(struct faultrun *run)
 		weir__page_add_new_anon_rmap(e, run_frame(run, i), r, v->addr);
 		weir__frame_set(run_frame(run, i), FRAME_DIRTY);
 		as->nr_anon++;
+		weir__stat_inc(e, STAT_pgzerofill);
+		/* Under the lock: the entry's reference is the only one, and
+		 * without the lock a munmap may drop it. */
+		if (locked)
+			weir__frame_mlock_new(e, run_frame(run, i));
+		else
+			weir__frame_add_lru(e, run_frame(run, i));
 	}
 	weir__pte_busy_end(as);
 	weir__spin_unlock(e, &as->lock);
 
-	for (unsigned i = 0; i < nr; i++) {
-		struct frame *f = run_frame(run, i);
-
+	for (unsigned i = 0; i < nr; i++)
 		if (!mapped(&run->vec[i]))
-			weir__frames_free(e, f, 0);
-		else if (locked)
-			weir__frame_mlock_new(e, f);
-		else
-			weir__frame_add_lru(e, f);
-		if (mapped(&run->vec[i]))
-			weir__stat_inc(e, STAT_pgzerofill);
-	}
+			weir__frames_free(e, run_frame(run, i), 0);
 	return run->vec[0].status;
 }
 
