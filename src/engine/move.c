@@ -231,8 +231,15 @@ static bool drop_source(struct aspace *as, struct move *m, uint64_t start,
 static int move_region(struct aspace *as, struct move *m,
 		       struct region_room *room, uint64_t start, uint64_t end)
 {
-	int ret = reserve(as, m, start, end);
+	/*
+	 * An anon_vma before the target copies the links: a touch of the
+	 * source while it moves would give one to the source alone, and its
+	 * page would arrive where nobody looks for it.
+	 */
+	int ret = weir__anon_vma_prepare(as, start);
 
+	if (!ret)
+		ret = reserve(as, m, start, end);
 	if (ret)
 		return ret;
 	ret = add_target(as, m, room, start, end);
