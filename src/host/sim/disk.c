@@ -45,7 +45,7 @@ static int finish_write(struct sim *s, struct disk_req *r, unsigned i)
 		s->disk.st.write_errors++;
 		return rc;
 	}
-	if (!r->early)
+	if (!io->host[0])
 		store(s, d, io->pfn[i]);
 	d->state = prng_chance(p, rate->write_torn) ? SLOT_TORN : SLOT_WRITTEN;
 	return 0;
@@ -129,11 +129,6 @@ static void start(struct sim *s, struct weir_io *io)
 	}
 	r->sim = s;
 	r->io = io;
-	/* the uffd host keeps the buffer of a frame that is mapped meanwhile */
-	r->early = write && (s->cfg.mmu == SIM_MMU_UFFD ||
-			     (prng_next(&d->prng) & 1));
-	for (unsigned i = 0; r->early && i < io->nr; i++)
-		store(s, slot_of(s, io->area, io->slot + i), io->pfn[i]);
 	ns += (io->nr - 1) * s->cfg.page_ns +
 	      prng_below(&d->prng, s->cfg.jitter_ns + 1);
 	r->timer.fn = ended;
@@ -149,11 +144,19 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 	struct disk *d = &s->disk;
 	bool write = io->op == WEIR_IO_WRITE;
 
+	/* When does the machine fetch what it writes: now or at the end? The
+	 * host with a page table apart keeps the buffer of a frame that is
+	 * mapped under I/O, which is as good as now. */
+	io->host[0] = write && (s->cfg.mmu == SIM_MMU_UFFD ||
+				(prng_next(&d->prng) & 1));
 	if (io->nr < 1 || io->nr > WEIR_IO_PAGES_MAX)
 		sim__fail(s, "an I/O of %u pages", io->nr);
 	for (unsigned i = 0; i < io->nr; i++) {
 		slot_of(s, io->area, io->slot + i);
 		sim__ram_io(s, io->pfn[i], write, 1);
+		if (io->host[0])
+			store(s, slot_of(s, io->area, io->slot + i),
+			      io->pfn[i]);
 	}
 	if (write) {
 		d->st.writes++;

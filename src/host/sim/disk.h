@@ -28,7 +28,6 @@ struct disk_req {
 	struct sim *sim;
 	struct weir_io *io;
 	struct disk_req *next_free, *next;
-	bool early; /* a write's contents were taken at the submit */
 };
 
 struct disk {

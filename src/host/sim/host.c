@@ -49,6 +49,9 @@ void sim__fail(struct sim *s, const char *fmt, ...)
 		va_end(ap);
 		if (s->obs.failed)
 			s->obs.failed(s->obs.ctx, s->why);
+		/* for a debugger: the failing task's stack is the current one */
+		if (getenv("WEIR_SIM_ABORT"))
+			abort();
 	}
 	sim__sched_abandon(s);
 }
@@ -366,6 +369,24 @@ struct sim_rates *sim_rates(struct sim *s)
 void sim_sleep(struct sim *s, uint64_t ns)
 {
 	sim__sleep(s, ns);
+}
+
+bool sim_settle(struct sim *s, uint64_t ns)
+{
+	struct sched *sc = &s->sched;
+	uint64_t end = sc->clock.now + ns;
+
+	while (!sim__idle(s) || s->disk.inflight) {
+		uint64_t next = sim__clock_next(&sc->clock);
+
+		if (sc->clock.now >= end)
+			return false;
+		if (next == UINT64_MAX || next <= sc->clock.now)
+			sim__sleep(s, 1000);
+		else
+			sim__sleep(s, next - sc->clock.now + 1);
+	}
+	return true;
 }
 
 void sim_yield(struct sim *s)

@@ -197,13 +197,13 @@ static int map_one(struct sim_proc *p, struct weir_vec *v)
 	struct hw_page *h = hw_of(p, v->addr);
 	int rc = may_change(p, h, v->addr);
 
-	sim__ram_check_map(s, v->pfn);
 	if (rc)
 		return rc;
 	if (prng_chance(&s->mmu.prng, s->cfg.rates.map_again))
 		return -EAGAIN;
 	if (h->flags & (HW_PRESENT | HW_POISON))
 		return -EEXIST;
+	sim__ram_check_map(s, v->pfn);
 	hw_fill(p, h, v->flags & VEC_WRITE, v->pfn);
 	if (!(v->flags & VEC_ZERO) && s->ram.page_bytes)
 		memcpy(hw_data(p, h), sim__ram_data(s, v->pfn),

@@ -142,6 +142,22 @@ void sim__sleep(struct sim *s, uint64_t ns)
 	stall(s, ns ? ns : 1);
 }
 
+bool sim__idle(struct sim *s)
+{
+	struct sched *sc = &s->sched;
+	struct fiber *f;
+
+	if (sc->nr_run)
+		return false;
+	list_for_each_entry(f, &sc->all, all) {
+		if (f == sc->current || f->state == FIBER_DONE)
+			continue;
+		if (f->state == FIBER_STALLED || (!f->program && f->timer.pos))
+			return false;
+	}
+	return true;
+}
+
 void sim__preempt(struct sim *s)
 {
 	struct sched *sc = &s->sched;
@@ -153,6 +169,8 @@ void sim__preempt(struct sim *s)
 	fire_due(s);
 	if (s->cfg.time_max_ns && sc->clock.now > s->cfg.time_max_ns)
 		sim__fail(s, "no end: the virtual time limit was reached");
+	if (s->cfg.points_max && sc->nr_preempts > s->cfg.points_max)
+		sim__fail(s, "no end: too many scheduling points");
 	if (s->cfg.stall_ppm && prng_chance(&sc->prng, s->cfg.stall_ppm)) {
 		stall(s, 1 + prng_below(&sc->prng, s->cfg.stall_ns + 1));
 		return;
@@ -231,25 +249,28 @@ void sim__wake(struct sim *s, _Atomic uint32_t *word, unsigned nr)
 {
 	struct sched *sc = &s->sched;
 	struct list_head *h = &sc->waiters[hash_word(word)];
-	struct fiber *f, *tmp;
+	struct fiber *f;
 
 	/* oldest or newest first, by the seed: callers may count on neither */
-	while (nr && !list_empty(h)) {
-		bool old = prng_next(&sc->prng) & 1;
-		struct fiber *hit = NULL;
+	while (nr) {
+		struct fiber *young = NULL, *old = NULL;
 
-		list_for_each_entry_safe(f, tmp, h, wait) {
+		list_for_each_entry(f, h, wait) {
 			if (f->word != word)
 				continue;
-			hit = f;
-			if (!old)
-				break;
+			if (!young)
+				young = f;
+			old = f;
 		}
-		if (!hit)
+		if (!young)
 			return;
-		list_del(&hit->wait);
-		sim__timer_cancel(&sc->clock, &hit->timer);
-		run_add(sc, hit);
+		/* one waiter draws nothing: which words share a list hangs on
+		 * addresses, which are no part of the seed */
+		if (old != young && (prng_next(&sc->prng) & 1))
+			old = young;
+		list_del(&old->wait);
+		sim__timer_cancel(&sc->clock, &old->timer);
+		run_add(sc, old);
 		nr--;
 	}
 }

@@ -84,6 +84,8 @@ int sim__wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
 	      uint64_t timeout_ns);
 void sim__wake(struct sim *s, _Atomic uint32_t *word, unsigned nr);
 void sim__sleep(struct sim *s, uint64_t ns);
+/* No other task can run, and none but programs wait with a time limit. */
+bool sim__idle(struct sim *s);
 /* Fires what is due. */
 void sim__poll(struct sim *s);
 

@@ -81,7 +81,8 @@ struct sim_config {
 	uint64_t page_ns;	    /* of each further page */
 	uint64_t jitter_ns;	    /* 0 .. jitter more */
 	uint32_t queue_depth;
-	uint64_t time_max_ns; /* the run fails beyond; 0 = no limit */
+	/* the run fails beyond; 0 = no limit */
+	uint64_t time_max_ns, points_max;
 
 	/* odds, ppm */
 	uint32_t preempt_ppm;  /* another task at a scheduling point */
@@ -146,6 +147,9 @@ struct sim_rates *sim_rates(struct sim *s);
 
 void sim_sleep(struct sim *s, uint64_t ns);
 void sim_yield(struct sim *s);
+/* Waits until nothing but the caller has anything to do: workers idle, no I/O
+ * in flight. False when that did not come about in so many ns. */
+bool sim_settle(struct sim *s, uint64_t ns);
 /* For programs that wait for each other. */
 int sim_wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
 	     uint64_t timeout_ns);

@@ -390,6 +390,7 @@ static void serve(struct sim_proc *p, uint64_t addr, unsigned flags)
 			catch_up_locked(p);
 			sim__yield(s);
 			break;
+		case -ENOENT: /* the host: no such mapping any more */
 		case -EFAULT:
 			if (!not_known(p, addr, try))
 				goto wake;
