@@ -228,7 +228,8 @@ struct weir_host_ops {
 	/*
 	 * [sleep] The out-of-memory choice fell on this address space. The
 	 * host ends its owner (live: the program is told and killed). The
-	 * engine then waits for its pages. 0 or -errno.
+	 * engine then waits for its pages. 0; -EAGAIN when memory is about to
+	 * come free by other means (nobody was ended, ask again); or -errno.
 	 */
 	int (*oom_kill)(struct weir_host *h, void *as);
 };

@@ -32,6 +32,8 @@
  *                                      reserve: the quickest way to its end
  *   an earlier victim is still there   wait for it: two kills for one shortage
  *                                      is the usual way to lose a machine
+ *   the host knows better (-EAGAIN)    memory is on its way: nobody is ended,
+ *                                      ask again in a tick
  *   nobody may be chosen               the request fails, loudly
  *
  * What happens when the guess is wrong
@@ -54,6 +56,8 @@
  * Everything here runs under engine.oom_lock, taken by the slow path of
  * allocation (alloc.c). Who finds it taken sleeps a tick and goes round again.
  */
+#include <errno.h>
+
 #include "engine/check.h"
 #include "engine/event.h"
 #include "engine/oom.h"
@@ -63,6 +67,7 @@
 
 #define OOM_SCORE_ADJ_MIN (-1000)
 #define OOM_NEVER         INT64_MIN
+#define REPORT_EVERY_NS   1000000000ull
 #define VICTIM_LIMIT_NS   3000000000ull /* 2 s and ten looks of 100 ms */
 
 int64_t weir__oom_badness(const struct aspace *as, uint64_t total)
@@ -153,9 +158,15 @@ static struct aspace *choose(struct engine *e, uint64_t total)
 
 static void report(struct engine *e, unsigned order, uint64_t total)
 {
+	uint64_t now = e->host->ops->now_ns(e->host);
 	struct aspace *as;
 	char text[96];
 	struct linebuf b;
+
+	/* A host that asks for patience is asked again soon. */
+	if (e->oom_report_ns && now - e->oom_report_ns < REPORT_EVERY_NS)
+		return;
+	e->oom_report_ns = now ? now : 1;
 
 	lb_init(&b, text, sizeof(text));
 	lb_u64(lb_str(&b, "out of memory: no block of order "), order);
@@ -173,12 +184,57 @@ static void pause_a_tick(struct engine *e)
 	e->host->ops->wait(e->host, &e->oom_lock, 1, TICK_NS);
 }
 
+/* False when nobody may be chosen. */
+static bool mark_victim(struct engine *e, uint64_t total, void **owner)
+{
+	struct aspace *victim;
+
+	weir__spin_lock(e, &e->aspaces_lock);
+	victim = choose(e, total);
+	if (victim) {
+		victim->flags |= ASPACE_OOM_VICTIM;
+		*owner = victim->host;
+		log_aspace(e, "out of memory: chosen", victim, total);
+	}
+	weir__spin_unlock(e, &e->aspaces_lock);
+	return victim;
+}
+
+static void unmark_victim(struct engine *e, const void *owner)
+{
+	struct aspace *as;
+
+	weir__spin_lock(e, &e->aspaces_lock);
+	list_for_each_entry (as, &e->aspaces, link) {
+		if (as->host == owner)
+			as->flags &= ~(uint32_t)ASPACE_OOM_VICTIM;
+	}
+	weir__spin_unlock(e, &e->aspaces_lock);
+}
+
+/* From here on the address space is named by its owner's cookie only: it may
+ * be gone before the host has looked at it. */
+static void kill(struct engine *e, void *owner)
+{
+	struct weir_host *h = e->host;
+	int err = h->ops->oom_kill(h, owner);
+
+	if (err == -EAGAIN) {
+		unmark_victim(e, owner);
+	} else {
+		e->oom_since_ns = h->ops->now_ns(h);
+		weir__stat_inc(e, STAT_oom_kill);
+		if (err)
+			h->ops->log(
+			    h, 0, "out of memory: the victim cannot be ended");
+	}
+	pause_a_tick(e);
+}
+
 bool weir__out_of_memory(struct engine *e, gfp_t gfp, unsigned order)
 {
 	struct wtask *self = weir__self(e);
-	struct weir_host *h = e->host;
 	uint64_t total = total_pages(e);
-	struct aspace *victim;
 	void *owner = NULL;
 	bool pending;
 
@@ -202,29 +258,12 @@ bool weir__out_of_memory(struct engine *e, gfp_t gfp, unsigned order)
 	}
 
 	report(e, order, total);
-	weir__spin_lock(e, &e->aspaces_lock);
-	victim = choose(e, total);
-	if (victim) {
-		victim->flags |= ASPACE_OOM_VICTIM;
-		owner = victim->host;
-		log_aspace(e, "out of memory: killed", victim, total);
-	}
-	weir__spin_unlock(e, &e->aspaces_lock);
-	if (!victim) {
-		h->ops->log(h, 0, "out of memory: nobody left to end");
+	if (!mark_victim(e, total, &owner)) {
+		e->host->ops->log(e->host, 0,
+				  "out of memory: nobody left to end");
 		return false;
 	}
-
-	e->oom_since_ns = h->ops->now_ns(h);
-	weir__stat_inc(e, STAT_oom_kill);
 	weir__event(e, "mark_victim", (uintptr_t)owner, order, gfp);
-	/*
-	 * From here the address space is named by its owner's cookie only: it
-	 * may be gone before the host has looked at it.
-	 */
-	if (h->ops->oom_kill(h, owner))
-		h->ops->log(h, 0, "out of memory: the victim cannot be ended");
-	else
-		pause_a_tick(e);
+	kill(e, owner);
 	return true;
 }

@@ -414,7 +414,8 @@ struct engine {
 	/* Likewise: wakes kswapd of a zone whose boost rose. May be NULL. */
 	void (*wake_boosted)(struct engine *e, struct zone *z);
 	_Atomic uint32_t oom_lock;
-	uint64_t oom_since_ns; /* last kill; under oom_lock */
+	uint64_t oom_since_ns;	/* last kill; under oom_lock */
+	uint64_t oom_report_ns; /* last report; under oom_lock */
 	_Atomic uint32_t stopping; /* workers end */
 
 	void (*event)(void *ctx, const char *name, uint64_t a, uint64_t b,

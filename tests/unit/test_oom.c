@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -143,6 +144,32 @@ static void test_victim_gone(void **state)
 	assert_int_equal(fr->host.nr_oom_kills, 2);
 }
 
+static int not_now(struct weir_host *h, void *owner)
+{
+	struct fakehost *fh = container_of(h, struct fakehost, host);
+
+	return fh->now < 10000000000ull ? -EAGAIN : 0;
+}
+
+/* The host knows of memory on its way: nobody is marked, however long. */
+static void test_host_asks_for_patience(void **state)
+{
+	struct fakereclaim *fr = *state;
+	static struct weir_host_ops ops;
+
+	ops = *fr->host.host.ops;
+	ops.oom_kill = not_now;
+	fr->host.host.ops = &ops;
+	while (fr->host.now < 10000000000ull) {
+		assert_true(oom(fr));
+		assert_int_equal(as[NR - 1].flags, 0);
+	}
+	assert_int_equal(weir__stat_read(&fr->engine, STAT_oom_kill), 0);
+	assert_true(oom(fr));
+	assert_int_equal(as[NR - 1].flags, ASPACE_OOM_VICTIM);
+	assert_int_equal(weir__stat_read(&fr->engine, STAT_oom_kill), 1);
+}
+
 static void test_nofs_never_kills(void **state)
 {
 	struct fakereclaim *fr = *state;
@@ -175,6 +202,7 @@ int main(void)
 	    T(test_nobody_left),
 	    T(test_victim_is_waited_for),
 	    T(test_victim_gone),
+	    T(test_host_asks_for_patience),
 	    T(test_nofs_never_kills),
 	    T(test_exiting_caller),
 	};

@@ -140,7 +140,7 @@ static int live_oom_kill(struct weir_host *h, void *as)
 	    live_now(h) - l->last_busy_ns < 200000000u) {
 		seat_release(live_self());
 		sys_nanosleep(1000000);
-		return 0;
+		return -EAGAIN;
 	}
 	weir_slot_error(l->slot, WEIR_SLOT_OOM,
 			"out of memory: the budget is used up and the swap "
