@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Watches from outside how much private anonymous memory the processes of a
-tree have resident.
+"""Watches from outside how much memory that weir could manage the processes
+of a tree have resident.
 
 /proc/PID/smaps is read mapping by mapping, and pages that move from one to
 another meanwhile are seen twice or not at all. /proc/PID/status has one
 number for the whole process (RssAnon), which knows no mappings. So a sample
-is the smaller of two: the sum over private anonymous mappings, and RssAnon
-less what smaps shows of anonymous pages elsewhere (stack, written pages of
-private file mappings).
+is the smaller of two: the sum over manageable mappings, and RssAnon less what
+smaps shows of anonymous pages elsewhere (stack, written pages of private file
+mappings, locked and small mappings). The engine's own memory is in both.
 """
 import os
 import threading
@@ -43,25 +43,35 @@ def rss_anon(pid):
     return 0
 
 
+# What weir leaves alone, by its own account in the manual: mappings below
+# this size, those the program locked, those it may not write.
+SMALL = 64 * 1024
+
+
 def smaps(pid):
-    """(resident in private anonymous mappings, anonymous elsewhere)"""
-    managed = other = 0
-    anonymous = False
+    """(resident in manageable mappings, anonymous elsewhere)"""
+    managed = other = anonymous = 0
+    manageable = False
     with open("/proc/%d/smaps" % pid) as f:
         for line in f:
             head, _, rest = line.partition(":")
             if " " in head:  # 7f00-7f01 rw-p 0000 00:00 0  NAME
                 words = line.split(None, 5)
                 name = words[5].strip() if len(words) > 5 else ""
-                anonymous = (words[4] == "0" and words[1][3] == "p" and
-                             (not name or name == "[heap]" or
-                              name.startswith("[anon:")))
+                start, end = (int(x, 16) for x in words[0].split("-"))
+                manageable = (words[4] == "0" and words[1][1] == "w" and
+                              words[1][3] == "p" and end - start >= SMALL and
+                              (not name or name == "[heap]" or
+                               name.startswith("[anon:")))
             elif head == "Anonymous":
-                n = int(rest.split()[0]) * 1024
-                if anonymous:
-                    managed += n
+                anonymous = int(rest.split()[0]) * 1024
+            elif head == "Locked" and rest.split()[0] != "0":
+                manageable = False
+            elif head == "VmFlags":  # the last line of a mapping
+                if manageable:
+                    managed += anonymous
                 else:
-                    other += n
+                    other += anonymous
     return managed, other
 
 
