@@ -214,7 +214,7 @@ static struct frame *rounds(struct engine *e, struct request *r)
 		f = oom_step(e, r, &progress);
 		if (f || victim_is_stuck(e, r))
 			return f;
-		if (!progress || e->stopping)
+		if (!progress)
 			return NULL;
 		r->loops = 0;
 	}
@@ -240,7 +240,7 @@ static struct frame *alloc_slow(struct engine *e, gfp_t gfp, unsigned order)
 			return f;
 		/* Has no way back: a little more of the reserve, for ever. */
 		f = look(e, &r, ALLOC_WMARK_MIN | ALLOC_MIN_RESERVE);
-	} while (!f && !e->stopping);
+	} while (!f);
 	return f;
 }
 

@@ -49,7 +49,7 @@ static void climb(struct engine *e, struct scan_control *sc, int8_t from)
 		shrink_nodes(e, sc);
 		if (sc->nr_reclaimed >= sc->nr_to_reclaim)
 			break;
-		if (e->stopping || weir__self(e)->flags & PF_EXITING)
+		if (weir__self(e)->flags & PF_EXITING)
 			break;
 	}
 	for (unsigned i = 0; i < e->nr_nodes; i++)
@@ -159,7 +159,7 @@ int weir__reclaim_pages(struct engine *e, uint64_t nr, int swappiness,
 		*freed += now;
 		if (now)
 			continue;
-		if (!retries-- || e->stopping)
+		if (!retries--)
 			return -EAGAIN;
 	}
 	return 0;
