@@ -172,7 +172,9 @@ static void fill_config(const struct run *r, struct weir_config *c)
 	c->tun = r->opt.tun;
 	c->verbose = r->opt.verbose;
 	c->flags = (m->event_fork ? 0 : WEIR_CONFIG_NO_EVENT_FORK) |
-		   (m->uring ? WEIR_CONFIG_NO_URING : 0) |
+		   (m->uring || getenv("WEIR_NO_URING") ?
+			    WEIR_CONFIG_NO_URING :
+			    0) |
 		   (r->swap.direct ? 0 : WEIR_CONFIG_BUFFERED);
 	if (store_error)
 		strncpy(c->store_error, store_error,

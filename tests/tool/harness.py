@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 BUILD = pathlib.Path(os.environ["WEIR_BUILD"])
@@ -75,6 +76,38 @@ def as_nobody():
         raise Skip("needs root and setpriv")
     return ["setpriv", "--reuid", "65534", "--regid", "65534",
             "--clear-groups", "--inh-caps=-all"]
+
+
+def prefix_with_device(place):
+    """As nobody, with /dev/userfaultfd open to all: in a mount namespace of
+    the test's own, so that the machine stays as it is."""
+    nobody = as_nobody()
+    if not shutil.which("unshare") or not os.path.exists("/dev/userfaultfd"):
+        raise Skip("needs unshare and /dev/userfaultfd")
+    d = str(place.dir / "dev")
+    if not os.path.exists(d):
+        try:
+            os.mknod(d, 0o020666, os.stat("/dev/userfaultfd").st_rdev)
+            os.chmod(d, 0o666)
+        except OSError as e:
+            raise Skip("mknod: %s" % e)
+    script = 'mount --bind "$1" /dev/userfaultfd && shift && exec "$@"'
+    prefix = ["unshare", "-m", "sh", "-c", script, "sh", d]
+    if subprocess.run(prefix + ["true"], stderr=subprocess.DEVNULL).returncode:
+        raise Skip("no mount namespace here")
+    return prefix + nobody
+
+
+def wait_gone(pid):
+    """Until no process runs under this number, or a zombie at most."""
+    while True:
+        try:
+            stat = pathlib.Path("/proc/%d/stat" % pid).read_text()
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        if stat.rsplit(")", 1)[1].split()[0] in "ZX":
+            return
+        time.sleep(0.02)
 
 
 def expect(result, status=None, out=None, err=None):

@@ -1,37 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Users without rights: refused with the reason, and each remedy works.
-
-The device is opened in a mount namespace of the test's own, so that the
-machine stays as it is.
-"""
+"""Users without rights: refused with the reason, and the remedy works."""
 import os
 import shutil
 import subprocess
 import tempfile
 
-from harness import Place, Skip, as_nobody, clean_env, expect, main
+from harness import Place, Skip, as_nobody, expect, main, prefix_with_device
 
 UNAVAILABLE = 69
 P = Place()
-
-
-def prefix_with_device():
-    nobody = as_nobody()
-    if not shutil.which("unshare") or not os.path.exists("/dev/userfaultfd"):
-        raise Skip("needs unshare and /dev/userfaultfd")
-    d = str(P.dir / "dev")
-    if not os.path.exists(d):
-        st = os.stat("/dev/userfaultfd")
-        try:
-            os.mknod(d, 0o020666, st.st_rdev)
-            os.chmod(d, 0o666)
-        except OSError as e:
-            raise Skip("mknod: %s" % e)
-    script = 'mount --bind "$1" /dev/userfaultfd && shift && exec "$@"'
-    prefix = ["unshare", "-m", "sh", "-c", script, "sh", d]
-    if subprocess.run(prefix + ["true"], stderr=subprocess.DEVNULL).returncode:
-        raise Skip("no mount namespace here")
-    return prefix + nobody
 
 
 def sysctl_is_off():
@@ -62,7 +39,7 @@ def test_doctor_says_no():
 
 
 def test_device_is_enough():
-    prefix = prefix_with_device()
+    prefix = prefix_with_device(P)
     expect(P.call("run", "--memory", "64M", "echo", "hello", prefix=prefix), 0,
            out="hello", err="budget")
     expect(P.call("doctor", prefix=prefix), 0,
@@ -101,7 +78,8 @@ def test_raised_rights_of_weir_itself_are_refused():
                UNAVAILABLE, err="raised rights")
 
 
-try:
-    main(dict(globals()))
-finally:
-    P.__exit__()
+if __name__ == "__main__":
+    try:
+        main(dict(globals()))
+    finally:
+        P.__exit__()

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import FAKE_AGENT, Place, Skip, clean_env, expect, main
+from harness import Place, clean_env, expect, main, wait_gone
 
 P = Place()
 
@@ -19,18 +19,6 @@ def run(*args, **kw):
 
 def sh(script, *options, **kw):
     return run(*options, "--", "sh", "-c", script, **kw)
-
-
-def wait_gone(pid):
-    while True:
-        try:
-            os.kill(pid, 0)
-            if "Z" in pathlib.Path("/proc/%d/stat" % pid).read_text() \
-                    .rsplit(")")[1].split()[0]:
-                return
-        except (ProcessLookupError, FileNotFoundError):
-            return
-        time.sleep(0.02)
 
 
 def test_exit_status_is_the_programs():
@@ -223,7 +211,8 @@ def test_verbose():
     expect(run("--verbose", "true"), 0, err=["agent /", "swap /var/tmp"])
 
 
-try:
-    main(dict(globals()))
-finally:
-    P.__exit__()
+if __name__ == "__main__":
+    try:
+        main(dict(globals()))
+    finally:
+        P.__exit__()

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import tempfile
 
-from harness import FAKE_AGENT, Place, Skip, as_nobody, expect, main
+from harness import Place, Skip, as_nobody, expect, main
 
 BAD_USAGE, UNAVAILABLE, CANTCREAT, FAILED = 64, 69, 73, 125
 P = Place()

@@ -361,6 +361,15 @@ int live_descriptors(struct live *l)
 			return -ENOMEM;
 	}
 	memset(l->ring, 0, uring_size());
+	for (unsigned i = 0; i < URING_WORKERS; i++) {
+		struct live_task *t = &l->io_task[i];
+
+		memset(t, 0, sizeof(*t));
+		t->task.id = LIVE_THREADS + 1 + i;
+		t->task.name = "io";
+		t->live = l;
+		uring_worker_self(l->ring, i, t);
+	}
 	err = uring_init(l->ring, l->ring_mem, RING_STACKS,
 			 l->cfg->flags & WEIR_CONFIG_NO_URING);
 	return err ? err : fork_listen(l);

@@ -24,6 +24,7 @@
 #include "host/live/gate.h"
 #include "host/live/shared.h"
 #include "host/live/thread.h"
+#include "host/live/uring.h"
 
 #define LIVE_CPUS	 MAX_CPUS
 #define HANDLERS_PER_CPU 8
@@ -92,6 +93,7 @@ struct live {
 	struct gate gate;
 	struct uring *ring;
 	void *ring_mem;
+	struct live_task io_task[URING_WORKERS]; /* without io_uring */
 	struct live_area area[LIVE_AREAS];
 	int own_area; /* type of our own swap area, -1 none yet */
 

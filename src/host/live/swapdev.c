@@ -42,6 +42,11 @@ static void carried(struct store_req *r)
 					"a page in the swap file is not what "
 					"was written (bad checksum): SIGBUS "
 					"for whoever touches it");
+		else if (r->status[i] && !r->write)
+			weir_slot_error(l->slot, WEIR_SLOT_IO_ERROR,
+					"a page could not be read back from "
+					"the swap file: SIGBUS for whoever "
+					"touches it");
 		arena_unpin(&l->arena, c->buf[i]);
 	}
 	c->busy = 0;

@@ -77,7 +77,6 @@
 #define SQ_ENTRIES  256u
 #define CQ_ENTRIES  4096u /* REQS, no-ops, and what `seen` is ahead */
 #define IN_RING_MAX 8u    /* every completion wakes all of them */
-#define WORKERS     4u    /* without io_uring */
 #define OWN_SLOTS   64u
 #define TRIES_MAX   16u
 
@@ -138,7 +137,7 @@ struct uring {
 #ifndef WEIR_NO_URING
 	struct io_uring ring;
 #endif
-	struct engine_thread worker[WORKERS];
+	struct engine_thread worker[URING_WORKERS];
 	struct request reqs[REQS];
 };
 
@@ -347,10 +346,15 @@ static void worker_main(void *arg)
 	}
 }
 
+void uring_worker_self(struct uring *r, unsigned i, void *self)
+{
+	r->worker[i].self = self;
+}
+
 /* As many as the memory holds; none is no error, then I/O is synchronous. */
 static void workers_start(struct uring *r, char *mem, size_t bytes)
 {
-	for (unsigned i = 0; i < WORKERS; i++) {
+	for (unsigned i = 0; i < URING_WORKERS; i++) {
 		struct engine_thread *t = &r->worker[i];
 
 		if (!mem || bytes < (i + 1) * (size_t)THREAD_MEM_BYTES)
@@ -369,7 +373,7 @@ static void workers_stop(struct uring *r)
 {
 	atomic_store(&r->stop, 1);
 	atomic_fetch_add(&r->queued, 1);
-	futex_wake(&r->queued, WORKERS);
+	futex_wake(&r->queued, URING_WORKERS);
 	for (unsigned i = 0; i < r->nr_workers; i++)
 		thread_join(&r->worker[i]);
 }
@@ -868,7 +872,13 @@ size_t uring_size(void)
 int uring_init(struct uring *r, void *stack_mem, size_t stack_bytes,
 	       bool force_threads)
 {
+	void *self[URING_WORKERS];
+
+	for (unsigned i = 0; i < URING_WORKERS; i++)
+		self[i] = r->worker[i].self;
 	memset(r, 0, sizeof(*r));
+	for (unsigned i = 0; i < URING_WORKERS; i++)
+		r->worker[i].self = self[i];
 	list_init(&r->sleepers);
 	for (uint32_t i = 0; i < REQS; i++)
 		r->reqs[i].next = i + 1 < REQS ? i + 2 : 0;

@@ -34,6 +34,10 @@ size_t uring_size(void);
  */
 int uring_init(struct uring *r, void *stack_mem, size_t stack_bytes,
 	       bool force_threads);
+/* Before uring_init: what thread_self() is on the i-th of the threads that do
+ * without io_uring. They run callbacks, too. */
+#define URING_WORKERS 4u
+void uring_worker_self(struct uring *r, unsigned i, void *self);
 /* Waits for what is in flight, then ends it. Nobody else may be inside. */
 void uring_exit(struct uring *r);
 /* In a forked child: drops the parent's ring, whose requests stay the parent's.
