@@ -32,14 +32,15 @@
 #include "engine/swap.h"
 #include "engine/watermark.h"
 
-#define FRAMES  1024
-#define PAGES   1500 /* of the shared address space */
-#define OWN     400  /* of the private one */
-#define SLOTS   4096
-#define BASE    0x10000000ull
-#define SHARERS 3
-#define STEPS   6000
-#define TASKS   8
+#define FRAMES   1024
+#define PAGES    1500 /* of the shared address space */
+#define OWN      400  /* of the private one */
+#define SLOTS    4096
+#define BASE     0x10000000ull
+#define SHARERS  3
+#define STEPS    6000
+#define TASKS    8
+#define META_MAX 64
 
 /* The machine's side of an address space: which pages are in place. */
 struct program {
@@ -51,6 +52,8 @@ struct world {
 	struct weir_host_ops ops;
 	struct engine e;
 	uint8_t *ram, *disk;
+	void *meta[META_MAX]; /* start-up is one thread's */
+	unsigned nr_meta;
 
 	pthread_mutex_t lock; /* words, queue */
 	pthread_cond_t change;
@@ -92,7 +95,9 @@ static uint64_t t_now(struct weir_host *h)
 
 static void *t_meta(struct weir_host *h, size_t bytes)
 {
-	return calloc(1, bytes);
+	if (the->nr_meta == META_MAX)
+		return NULL;
+	return the->meta[the->nr_meta++] = calloc(1, bytes);
 }
 
 static void *t_direct(struct weir_host *h, pfn_t pfn)
@@ -524,6 +529,11 @@ static void race(bool accessed_bit, bool slow_disk, unsigned cluster)
 	weir__aspace_destroy(the->own);
 	check_books();
 	weir__engine_exit(&the->e);
+	for (unsigned i = 0; i < the->nr_meta; i++)
+		free(the->meta[i]);
+	free(the->ram);
+	free(the->disk);
+	free(the);
 }
 
 static void test_fast_store(void **state)
