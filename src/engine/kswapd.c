@@ -125,8 +125,11 @@ static bool shrink_once(struct engine *e, struct node *n,
 
 static void wake_throttled(struct engine *e, struct node *n)
 {
+	/* A waiter counts itself before it reads the word. */
 	n->pfmemalloc_wait++;
-	e->host->ops->wake_word(e->host, &n->pfmemalloc_wait, UINT32_MAX);
+	if (n->pfmemalloc_waiters)
+		e->host->ops->wake_word(e->host, &n->pfmemalloc_wait,
+					UINT32_MAX);
 }
 
 /*
@@ -373,6 +376,7 @@ void weir__kswapd_forget(struct engine *e)
 
 		n->kswapd_running = 0;
 		n->kswapd_sleeping = 0;
+		n->pfmemalloc_waiters = 0;
 		for (unsigned k = 0; k < NR_THROTTLE; k++)
 			n->nr_throttled[k] = 0;
 	}

@@ -196,6 +196,7 @@ bool weir__throttle_direct_reclaim(struct engine *e, gfp_t gfp)
 		return false;
 
 	weir__stat_inc(e, STAT_pgscan_direct_throttle);
+	n->pfmemalloc_waiters++;
 	do {
 		uint32_t word = n->pfmemalloc_wait;
 
@@ -208,5 +209,6 @@ bool weir__throttle_direct_reclaim(struct engine *e, gfp_t gfp)
 		if (!(gfp & GFP_FS))
 			break;
 	} while (!e->stopping && !(self->flags & PF_EXITING));
+	n->pfmemalloc_waiters--;
 	return self->flags & PF_EXITING;
 }

@@ -246,6 +246,7 @@ struct node {
 	_Atomic uint32_t nr_throttled[NR_THROTTLE];
 	_Atomic uint32_t throttle_written; /* pages, since the first waited */
 	_Atomic uint32_t pfmemalloc_wait; /* wait word */
+	_Atomic uint32_t pfmemalloc_waiters;
 
 	/* kswapd.c */
 	_Atomic uint32_t kswapd_word; /* wait word: raised by each wake */

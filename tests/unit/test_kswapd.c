@@ -100,6 +100,10 @@ static void allocate_while_asleep(struct fakehost *fh, _Atomic uint32_t *word)
 		break;
 	case 1:
 		assert_int_equal(stat_of(fr, STAT_pageoutrun), 1);
+		assert_int_equal(node(fr)->kswapd_sleeping, 1);
+		/* At rest the node's troubles are forgotten. */
+		assert_int_equal(node(fr)->flags, 0);
+		assert_int_equal(node(fr)->lruvec.flags, 0);
 		assert_true(nr_free(fr) > mark(fr, WMARK_HIGH));
 		/* Between low and high: no second wake. */
 		while (nr_free(fr) > mark(fr, WMARK_LOW) + 1)
@@ -113,11 +117,23 @@ static void allocate_while_asleep(struct fakehost *fh, _Atomic uint32_t *word)
 	}
 }
 
+static void awake_and_active(struct fakereclaim *fr, struct scan_control *sc)
+{
+	struct node *n = node(fr);
+
+	assert_int_equal(n->kswapd_sleeping, 0);
+	assert_int_equal(n->zones[0].reclaim_active, 1);
+	n->flags = NODE_FLAG_DIRTY | NODE_FLAG_WRITEBACK;
+	n->lruvec.flags = LRUVEC_NODE_CONGESTED;
+}
+
 static void test_one_wake_one_run(void **state)
 {
 	struct fakereclaim *fr = *state;
 
 	fr_add_pages(fr, 2000, true, false);
+	fr->on_shrink = awake_and_active;
+	node(fr)->lruvec.activate_refault[0] = 5;
 	assert_int_equal(weir__kswapd_start(&fr->engine), 0);
 	assert_int_equal(fr->host.nr_spawned, 1);
 	assert_int_equal(fr->host.spawned[0].flags, PF_KSWAPD | PF_MEMALLOC);
@@ -127,6 +143,9 @@ static void test_one_wake_one_run(void **state)
 	assert_int_equal(stat_of(fr, STAT_pageoutrun), 1);
 	assert_int_equal(stat_of(fr, STAT_allocstall), 0);
 	assert_int_equal(node(fr)->kswapd_running, 0);
+	assert_int_equal(node(fr)->zones[0].reclaim_active, 0);
+	/* The end of a run is the end of a cycle for refaults. */
+	assert_int_equal(node(fr)->lruvec.refaults[0], 5);
 	assert_int_equal(stat_of(fr, STAT_pgscan_direct), 0);
 	assert_true(stat_of(fr, STAT_pgsteal_kswapd) > 0);
 }
@@ -184,8 +203,10 @@ static void test_wakeup_conditions(void **state)
 	assert_int_equal(n->kswapd_highest_zone, 0);
 
 	n->kswapd_sleeping = 1;
+	assert_int_equal(fr->host.nr_wakes, 0);
 	weir__wakeup_kswapd(&fr->engine, z, GFP_KERNEL, 1, 0);
 	assert_int_equal(n->kswapd_word, word + 1);
+	assert_int_equal(fr->host.nr_wakes, 1);
 	assert_int_equal(n->kswapd_order, 2); /* the largest stands */
 
 	n->kswapd_failures = KSWAPD_FAILURES_MAX;
@@ -338,6 +359,54 @@ static void test_opens_the_gate(void **state)
 	assert_true(weir__allow_direct_reclaim(&fr->engine, n));
 }
 
+/* Hopeless: asleep although nothing is balanced, and nobody left waiting. */
+static void gives_up(struct fakehost *fh, _Atomic uint32_t *word)
+{
+	struct node *n = node(the);
+
+	assert_ptr_equal(word, &n->kswapd_word);
+	assert_false(weir__pgdat_balanced(n, 0, 0));
+	assert_true(n->pfmemalloc_wait > 0);
+	assert_true(fh->nr_wakes > 0);
+	end_kswapd(the);
+}
+
+static void test_hopeless_sleeps(void **state)
+{
+	struct fakereclaim *fr = *state;
+
+	fr_eat(fr, mark(fr, WMARK_MIN));
+	node(fr)->kswapd_failures = KSWAPD_FAILURES_MAX;
+	node(fr)->pfmemalloc_waiters = 1;
+	weir__kswapd_start(&fr->engine);
+	fr->host.on_wait = gives_up;
+	run_kswapd(fr);
+	assert_int_equal(stat_of(fr, STAT_pageoutrun), 0);
+}
+
+/* All that it wants is on its way to the disk: it waits. */
+static void test_waits_for_writes(void **state)
+{
+	struct fakereclaim *fr = *state;
+	struct node *n = node(fr);
+	uint64_t start = fr->host.now;
+
+	fr_add_pages(fr, 2000, true, false);
+	fr_eat(fr, mark(fr, WMARK_LOW));
+	fr->keep_all = true;
+	n->nr_writeback = mark(fr, WMARK_HIGH) - 1;
+	n->lruvec.activate_refault[1] = 1; /* one ladder: no trim mode */
+	weir__balance_pgdat(&fr->engine, n, 0, 0);
+	/* not enough of them at first: from priority 9 down */
+	assert_int_equal(fr->host.now - start, 9 * 100000000ull);
+	start = fr->host.now;
+	n->nr_writeback = mark(fr, WMARK_HIGH);
+	n->lruvec.activate_refault[1] = 2;
+	weir__balance_pgdat(&fr->engine, n, 0, 0);
+	assert_int_equal(fr->host.now - start, 12 * 100000000ull);
+	n->nr_writeback = 0;
+}
+
 /* cache_trim_mode made the ladder fail: once more without it. */
 static void no_trim_frees(struct fakereclaim *fr, struct scan_control *sc)
 {
@@ -361,6 +430,9 @@ static void test_without_cache_trim(void **state)
 static void kswapd_ends(struct fakehost *fh, _Atomic uint32_t *word)
 {
 	assert_ptr_equal(word, &node(the)->kswapd_running);
+	/* asleep, it would be woken by its word */
+	assert_true(node(the)->kswapd_word > 0);
+	assert_true(fh->nr_wakes > 0);
 	run_kswapd(the);
 }
 
@@ -384,17 +456,42 @@ static void test_start_refused(void **state)
 	assert_int_equal(node(fr)->kswapd_running, 0);
 }
 
+/* A forked child has the parent's words, and none of its tasks. */
+static void test_forget(void **state)
+{
+	struct fakereclaim *fr = *state;
+	struct node *n = node(fr);
+
+	n->kswapd_running = n->kswapd_sleeping = 1;
+	n->pfmemalloc_waiters = 2;
+	n->nr_throttled[THROTTLE_WRITEBACK] = 3;
+	weir__kswapd_forget(&fr->engine);
+	assert_int_equal(n->kswapd_running, 0);
+	assert_int_equal(n->kswapd_sleeping, 0);
+	assert_int_equal(n->pfmemalloc_waiters, 0);
+	assert_int_equal(n->nr_throttled[THROTTLE_WRITEBACK], 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_one_wake_one_run),   T(test_nap),
-	    T(test_wakeup_conditions),  T(test_balanced_is_above_high),
-	    T(test_hopeless_after_16),  T(test_balanced_does_nothing),
-	    T(test_boost_pass),         T(test_boost_gives_way),
-	    T(test_order_falls_back),   T(test_opens_the_gate),
-	    T(test_without_cache_trim), T(test_stop),
+	    T(test_one_wake_one_run),
+	    T(test_nap),
+	    T(test_wakeup_conditions),
+	    T(test_balanced_is_above_high),
+	    T(test_hopeless_after_16),
+	    T(test_balanced_does_nothing),
+	    T(test_boost_pass),
+	    T(test_boost_gives_way),
+	    T(test_order_falls_back),
+	    T(test_opens_the_gate),
+	    T(test_without_cache_trim),
+	    T(test_hopeless_sleeps),
+	    T(test_waits_for_writes),
+	    T(test_forget),
+	    T(test_stop),
 	    T(test_start_refused),
 	};
 

@@ -335,6 +335,7 @@ static void test_writeback_throttle(void **state)
 	struct node *n = &e->nodes[0];
 	uint64_t start = fr->host.now;
 	uint64_t wakes;
+	uint32_t word;
 
 	/* nothing under way: nobody would wake us, so no sleep */
 	weir__reclaim_throttle(e, n, THROTTLE_WRITEBACK);
@@ -349,11 +350,16 @@ static void test_writeback_throttle(void **state)
 	n->nr_throttled[THROTTLE_WRITEBACK] = 2;
 	n->throttle_written = 0;
 	wakes = fr->host.nr_wakes;
+	word = n->throttle[THROTTLE_WRITEBACK];
 	weir__throttle_written(e, n, 64);
 	assert_int_equal(fr->host.nr_wakes, wakes);
 	weir__throttle_written(e, n, 1);
 	assert_int_equal(fr->host.nr_wakes, wakes + 1);
+	assert_int_equal(n->throttle[THROTTLE_WRITEBACK], word + 1);
 	assert_int_equal(stat_of(fr, STAT_nr_throttled_written), 65);
+	/* the next ones count from there */
+	weir__throttle_written(e, n, 64);
+	assert_int_equal(fr->host.nr_wakes, wakes + 1);
 	/* or the end of all writing */
 	n->nr_writeback = 0;
 	weir__throttle_written(e, n, 1);
@@ -424,6 +430,61 @@ static void test_progress_ends_hopelessness(void **state)
 	assert_int_equal(n->kswapd_failures, 0);
 }
 
+/* Pages that wait in a batch come to their list before a scan. */
+static void test_scan_drains_first(void **state)
+{
+	struct fakereclaim *fr = *state;
+	struct engine *e = &fr->engine;
+	struct scan_control sc = control(0, RECLAIM_KSWAPD);
+	bool active = false;
+
+	do {
+		struct frame *f = weir__frames_alloc(e, GFP_MOVABLE, 0);
+
+		fr_add_pages(fr, 1, true, active);
+		weir__frame_set(f, FRAME_UPTODATE);
+		weir__frame_add_lru(e, f);
+		sc.force_deactivate = true;
+		shrink(fr, &sc);
+		/* both were found: one scanned, the other on its list */
+		assert_int_equal(fr->engine.batches[0].batch[BATCH_ADD].nr, 0);
+		active = !active;
+	} while (active);
+}
+
+/* kswapd met pages that it marked one lap ago: the disk cannot keep up. */
+static void test_immediate_makes_kswapd_wait(void **state)
+{
+	struct fakereclaim *fr = *state;
+	struct node *n = &fr->engine.nodes[0];
+	struct scan_control sc = control(0, RECLAIM_KSWAPD);
+	uint64_t start = fr->host.now;
+	uint32_t count = n->reclaim_count;
+
+	fr_add_pages(fr, 40, true, false);
+	fr->free_max = 1;
+	fr->st = (struct reclaim_stat){.nr_immediate = 1,
+				       .nr_pageout = 2,
+				       .nr_activate = {3, 4},
+				       .nr_ref_keep = 5,
+				       .nr_unmap_fail = 6,
+				       .nr_busy = 7};
+	n->nr_writeback = 1;
+	weir__shrink_node(&fr->engine, n, &sc);
+	n->nr_writeback = 0;
+	assert_int_equal(fr->host.now - start, 100000000);
+	/* two batches, summed up */
+	assert_int_equal(sc.round.nr_immediate, 2);
+	assert_int_equal(sc.round.nr_pageout, 4);
+	assert_int_equal(sc.round.nr_activate[0], 6);
+	assert_int_equal(sc.round.nr_activate[1], 8);
+	assert_int_equal(sc.round.nr_ref_keep, 10);
+	assert_int_equal(sc.round.nr_unmap_fail, 12);
+	assert_int_equal(sc.round.nr_busy, 14);
+	assert_int_equal(sc.round.nr_taken, 40);
+	assert_int_equal(n->reclaim_count, count + 1);
+}
+
 /* --- direct and proactive ----------------------------------------------- */
 
 static void test_direct_stops_at_32(void **state)
@@ -432,9 +493,12 @@ static void test_direct_stops_at_32(void **state)
 	struct wtask *self = &fr->host.task;
 
 	fr_add_pages(fr, 2000, true, false);
+	fr->engine.nodes[0].lruvec.activate_refault[1] = 5;
 	assert_true(weir__try_to_free_pages(&fr->engine, GFP_KERNEL, 0) >= 32);
 	assert_true(fr->nr_freed < 100);
 	assert_int_equal(stat_of(fr, STAT_allocstall), 1);
+	assert_int_equal(fr->engine.nodes[0].lruvec.refaults[1], 5);
+	assert_int_equal(fr->last.reclaim_zone, 0);
 	assert_int_equal(self->flags & PF_MEMALLOC, 0);
 	assert_int_equal(fr_count(fr, "mm_vmscan_direct_reclaim_begin"), 1);
 	check_lists(fr);
@@ -584,6 +648,8 @@ int main(void)
 	    T(test_noprogress_throttle),
 	    T(test_node_flags),
 	    T(test_progress_ends_hopelessness),
+	    T(test_scan_drains_first),
+	    T(test_immediate_makes_kswapd_wait),
 	    T(test_direct_stops_at_32),
 	    T(test_direct_marks_its_task),
 	    T(test_scope_reaches_the_scan),
