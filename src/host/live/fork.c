@@ -182,9 +182,12 @@ void fork_freeze(struct live *l, struct live_task *t)
 	parent_tid = sys_gettid();
 	for (;;) {
 		l->frozen = 1;
-		while (l->inside)
-			sys_nanosleep(20000);
-		while (uring_inflight(l->ring)) {
+		/* Requests under way count too (swapdev.c): until their
+		 * callbacks have run, the books change. */
+		while (l->inside) {
+			/* Whoever is inside may wait for an event to be read,
+			 * and the handlers do not read now. */
+			handlers_read_event(l);
 			if (!uring_poll(l->ring))
 				sys_nanosleep(20000);
 		}
@@ -201,6 +204,9 @@ void fork_freeze(struct live *l, struct live_task *t)
 	while (l->freeze_req == FREEZE_DONE) {
 		struct timespec ts = sys_timespec(200000);
 
+		/* Another thread of the program may hold a lock that fork
+		 * itself waits for, and wait for its event to be read. */
+		handlers_read_event(l);
 		fork_leases(l, t);
 		sys_futex(&l->freeze_req, FUTEX_WAIT_PRIVATE, FREEZE_DONE,
 			  &ts);

@@ -111,6 +111,20 @@ static enum got read_one(struct live *l, uint64_t *addr, unsigned *flags)
 	return GOT_FAULT;
 }
 
+bool handlers_read_event(struct live *l)
+{
+	uint64_t addr;
+	unsigned flags;
+	enum got got;
+
+	if (gate_full(&l->gate))
+		return false;
+	got = read_one(l, &addr, &flags);
+	if (got == GOT_FAULT)
+		live_wake(&l->host, l->as->host, addr);
+	return got != GOT_NOTHING;
+}
+
 static void apply_events(struct live *l, struct live_task *t)
 {
 	live_enter(t);
@@ -125,13 +139,7 @@ static void apply_events(struct live *l, struct live_task *t)
  */
 static void read_events(struct live *l, struct live_task *t)
 {
-	uint64_t addr;
-	unsigned flags;
-	enum got got = read_one(l, &addr, &flags);
-
-	if (got == GOT_FAULT)
-		live_wake(&l->host, l->as->host, addr);
-	else if (got == GOT_NOTHING)
+	if (!handlers_read_event(l))
 		sys_sched_yield();
 	apply_events(l, t);
 }

@@ -166,6 +166,12 @@ int live_poison(struct weir_host *h, void *as, uint64_t addr);
 
 /* handler.c */
 int handlers_start(struct live *l);
+/*
+ * Reads one message without serving it: an event is noted, a faulting thread is
+ * woken and traps again. For who must not serve but on whose behalf somebody
+ * may be waiting for an event to be read. False when there was none.
+ */
+bool handlers_read_event(struct live *l);
 /* Before anything that may block: lets another thread read the descriptor. */
 void seat_release(struct live_task *t);
 

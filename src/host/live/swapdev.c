@@ -51,6 +51,7 @@ static void carried(struct store_req *r)
 	}
 	c->busy = 0;
 	io->done(&l->engine, io);
+	l->inside--;
 }
 
 void swapdev_submit(struct weir_host *h, struct weir_io *io)
@@ -58,6 +59,7 @@ void swapdev_submit(struct weir_host *h, struct weir_io *io)
 	struct live *l = live_of(h);
 	struct carrier *c = carrier_get(l);
 
+	l->inside++; /* until its callback has run: see fork_freeze */
 	c->live = l;
 	c->io = io;
 	c->req = (struct store_req){.write = io->op == WEIR_IO_WRITE,
