@@ -118,6 +118,13 @@ static bool should_retry(struct engine *e, struct request *r, bool progress)
 		r->loops++;
 	retry = r->loops <= MAX_RECLAIM_RETRIES && could_be_served(e, r);
 	weir__event(e, "reclaim_retry_zone", r->order, r->loops, retry);
+	/*
+	 * A whole round takes a fraction of the time for which a task may be
+	 * off its processor. Without a pause seventeen of them prove only that
+	 * somebody who holds a lock has been preempted.
+	 */
+	if (retry && !progress)
+		weir__throttle_tick(e, &e->nodes[0]);
 	/* The last reserve buys one more round. */
 	return retry || release_highatomic(e, r, true);
 }

@@ -126,6 +126,12 @@ static unsigned take_out(struct takeout *t)
 	return young;
 }
 
+/*
+ * The walks wait for a contended aspace lock. Giving up on the page would be
+ * cheaper where there are many address spaces; here one program often is all
+ * there is, and while the holder of its lock is off the processor a scan that
+ * gives up finds not one page of memory to be had.
+ */
 unsigned weir__age_locked(struct engine *e, struct list_head *pages)
 {
 	bool bits = e->host->ops->has_accessed_bit;
@@ -138,17 +144,13 @@ unsigned weir__age_locked(struct engine *e, struct list_head *pages)
 		if (!weir__frame_mapped(f))
 			continue;
 		if (bits) {
-			if (weir__rmap_walk(e, f, true, test_clear_bit, f) ==
-			    -EBUSY)
-				f->error |= AGE_UNKNOWN;
+			weir__rmap_walk(e, f, false, test_clear_bit, f);
 			young += (f->error & AGE_YOUNG_MASK) != 0;
 			continue;
 		}
 		if (t.nr == WEIR_IO_PAGES_MAX)
 			young += take_out(&t);
-		if (weir__rmap_walk(e, f, true, ask_entry,
-				    &(struct ask){&t, f}) == -EBUSY)
-			f->error |= AGE_UNKNOWN;
+		weir__rmap_walk(e, f, false, ask_entry, &(struct ask){&t, f});
 	}
 	return young + take_out(&t);
 }

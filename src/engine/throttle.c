@@ -85,6 +85,16 @@ void weir__reclaim_throttle(struct engine *e, struct node *n,
 	weir__event(e, "mm_vmscan_throttled", n->id, why, nap);
 }
 
+void weir__throttle_tick(struct engine *e, struct node *n)
+{
+	_Atomic uint32_t *word = &n->throttle[THROTTLE_NOPROGRESS];
+	uint32_t seen = *word;
+
+	n->nr_throttled[THROTTLE_NOPROGRESS]++;
+	e->host->ops->wait(e->host, word, seen, TICK_NS);
+	n->nr_throttled[THROTTLE_NOPROGRESS]--;
+}
+
 void weir__throttle_wake(struct engine *e, struct node *n,
 			 enum throttle_reason why)
 {

@@ -109,6 +109,8 @@ unsigned weir__page_list_age(struct engine *e, struct list_head *pages);
 /* [sleep] One nap, or none when it would not help. */
 void weir__reclaim_throttle(struct engine *e, struct node *n,
 			    enum throttle_reason why);
+/* [sleep] A tick, or until somebody makes progress. */
+void weir__throttle_tick(struct engine *e, struct node *n);
 /* Ends the naps of that kind. [any] */
 void weir__throttle_wake(struct engine *e, struct node *n,
 			 enum throttle_reason why);

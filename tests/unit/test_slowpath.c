@@ -155,6 +155,8 @@ static void test_sixteen_retries(void **state)
 	}
 	assert_int_equal(loops, 17);
 	assert_int_equal(reclaims(fr), 17);
+	/* and not in a moment: who holds what they want gets to run */
+	assert_int_equal(fr->host.now, 16 * TICK_NS);
 }
 
 /* Not even on paper: the end at the first check. */
