@@ -373,6 +373,8 @@ int cmd_run(int argc, char **argv)
 	rc = start(&r);
 	if (!rc)
 		rc = wait_for(&r, &res);
+	/* What the program left running goes on without us. */
+	r.shared->finished = 1;
 	if (rc)
 		return rc;
 	res.elapsed_ns = now_ns() - begin;

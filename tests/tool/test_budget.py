@@ -173,6 +173,22 @@ def test_kill_weir_at_any_moment():
     assert os.listdir(P.swap) == []
 
 
+def test_what_is_left_behind_goes_on():
+    out = P.dir / "out"
+    r = P.run("sh", "-c", '"$0" 40 2 >"$1.new" 2>&1 && mv "$1.new" "$1" & :',
+              P.grow, out)
+    expect(r, 0)
+    while not out.exists():
+        assert not (P.dir / "out.new").exists() or alive(), "killed"
+        time.sleep(0.05)
+    assert out.read_text() == "40 2 right\n"
+
+
+def alive():
+    return subprocess.run(["pgrep", "-f", P.grow],
+                          stdout=subprocess.DEVNULL).returncode == 0
+
+
 def test_user_without_rights():
     r = P.run(P.grow, "40", "1", prefix=as_nobody())
     if r.status == 0:

@@ -200,6 +200,59 @@ static bool candidate(const struct procmap *m)
 	       (m->prot & PROT_WRITE) && m->end - m->start >= MANAGE_MIN;
 }
 
+/*
+ * A thread's stack, or one that the C library keeps for the next thread. It
+ * must never be managed: in a forked child the C library writes to every such
+ * descriptor before anybody can serve a fault. Threads made behind our back
+ * (agent.c stands in front of pthread_create, but not of everybody's way to
+ * it) are known by their mapping: above a guard page, and at its upper end,
+ * which no neighbour merges with since Linux 6.7, the thread's descriptor,
+ * whose first and third word point to itself.
+ */
+#define DESCRIPTOR_REACH (2 * PAGE_SIZE)
+
+static bool holds_descriptor(const struct procmap *m)
+{
+#if defined(__x86_64__)
+	uint64_t words[DESCRIPTOR_REACH / sizeof(uint64_t)];
+	uint64_t at = m->end - sizeof(words);
+	struct iovec to = {words, sizeof(words)};
+	struct iovec from = {(void *)(uintptr_t)at, sizeof(words)};
+
+	if (sys_process_vm_readv(sys_getpid(), &to, 1, &from, 1) !=
+	    sizeof(words))
+		return false;
+	for (unsigned i = 0; i + 2 < sizeof(words) / sizeof(words[0]); i += 8)
+		if (words[i] == at + i * 8 && words[i + 2] == words[i])
+			return true;
+#endif
+	return false;
+}
+
+/* Nothing but its first pages is in use: perhaps a stack that is being made. */
+static bool hardly_used(struct live *l, const struct procmap *m)
+{
+	uint64_t bits[ADOPT_PAGES / 64];
+	unsigned present = 0;
+
+	if ((m->end - m->start) >> PAGE_SHIFT > ADOPT_PAGES ||
+	    read_present(l, m->start,
+			 (unsigned)((m->end - m->start) >> PAGE_SHIFT), bits))
+		return false;
+	for (unsigned i = 0; i < ADOPT_PAGES / 64; i++)
+		present += (unsigned)__builtin_popcountll(bits[i]);
+	return present <= 2;
+}
+
+static bool is_stack(struct live *l, const struct procmap *below,
+		     const struct procmap *m)
+{
+	bool guarded = below->end == m->start && below->anon &&
+		       !below->shared && !below->prot;
+
+	return guarded && (holds_descriptor(m) || hardly_used(l, m));
+}
+
 static int manage_map(struct live *l, const struct procmap *m)
 {
 	uint64_t start = m->start;
@@ -225,14 +278,14 @@ static int manage_map(struct live *l, const struct procmap *m)
 
 int regions_scan(struct live *l)
 {
+	struct procmap below = {0}, m = {0};
 	struct procmaps maps;
-	struct procmap m;
 	int err = procmaps_open(&maps);
 
 	if (err)
 		return err;
-	while (procmaps_next(&maps, &m)) {
-		if (!candidate(&m))
+	for (; procmaps_next(&maps, &m); below = m) {
+		if (!candidate(&m) || is_stack(l, &below, &m))
 			continue;
 		err = manage_map(l, &m);
 		if (err)
