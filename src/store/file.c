@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A swap file: slot n stands at byte n * 4096 of an unlinked, sparse file.
+ * A swap file: slot n stands at byte n * 4096 of an unlinked file.
  *
  *   Reads and writes: one vectored request each, past the page cache where the
  *   file system allows it.
+ *
  *   Checksums: 32 bits for each slot, in memory, set when a page is handed over
- *   for writing and verified when it has been read. They also say what a slot
- *   is: see enum below.
- *   Discards: page ranges are remembered, joined, and given back to the file
- *   system by a later write, because a discard may come with spinlocks held
- *   and punching a hole sleeps. Short ranges are not worth it.
+ *   for writing and verified when it has been read; 0 is no page's: nothing is
+ *   stored there.
+ *
+ *   Space: the file begins without any and gets it in chunks of 2 MiB, before
+ *   the first write to each. A write into a hole would do, but it takes the
+ *   file system's lock of the file for writing, and every read that comes
+ *   meanwhile waits, in a thread of the kernel at that. A chunk whose last
+ *   slot is discarded is empty; a few of those are kept, what is more goes back
+ *   to the file system by a later write, because a discard may come with
+ *   spinlocks held and punching a hole sleeps.
  *
  * The file has no name, so nothing is left of it however the program ends.
  */
@@ -29,20 +35,22 @@
 #include "util/fmt.h"
 #include "util/list.h"
 
-#define PAGE         4096u
-#define PUNCH_MIN    64u /* pages; shorter runs stay allocated */
-#define DISCARDS_MAX 32u
+#define PAGE       4096u
+#define CHUNK      512u /* slots; the engine's clusters have as many */
+#define EMPTY_KEPT 16u  /* chunks: guessed, 32 MiB of the disk */
+#define LOOK_MAX   256u /* chunks looked at for an empty one in one call */
+#define SUM_NONE   0u
 
-/* What a slot's checksum says when it is not one. */
-enum {
-	SUM_NONE = 0,  /* nothing stored, nothing allocated */
-	SUM_STALE = 1, /* nothing stored, blocks still allocated */
-	SUM_FIRST = 2
-};
+/*
+ *   HOLE ──first write──► BUSY ──► ALLOCATED ──empty──► BUSY ──► HOLE
+ *                           └────► SPARSE (could not: writes go to holes)
+ * BUSY: somebody is in fallocate; writes to the chunk wait.
+ */
+enum chunk_state { HOLE, BUSY, ALLOCATED, SPARSE };
 
-struct run {
-	uint64_t slot;
-	uint64_t nr;
+struct chunk {
+	uint16_t live; /* slots with something stored, or being written */
+	uint8_t state;
 };
 
 struct store_file {
@@ -53,9 +61,11 @@ struct store_file {
 	bool is_copy; /* in a forked child: the slots are the parent's */
 
 	_Atomic uint32_t lock; /* spin; of what follows */
-	struct run discard[DISCARDS_MAX];
-	struct run punching;         /* nr 0: none */
-	_Atomic uint32_t punch_word; /* changes when punching ends */
+	struct chunk *chunk;
+	uint64_t nr_chunks;
+	uint64_t cursor;            /* where the next empty one is looked for */
+	uint64_t nr_empty;          /* ALLOCATED with nothing live */
+	_Atomic uint32_t busy_word; /* changes when a BUSY ends */
 };
 
 static struct store_file *file_of(struct store *s)
@@ -77,12 +87,6 @@ static void unlock(struct store_file *f)
 	atomic_store_explicit(&f->lock, 0, memory_order_release);
 }
 
-static void used_add(struct store_file *f, int64_t pages)
-{
-	__atomic_fetch_add(&f->s.bytes_used, (uint64_t)(pages * (int64_t)PAGE),
-			   __ATOMIC_RELAXED);
-}
-
 /* ---- checksums ---- */
 
 static uint32_t page_sum(const void *page)
@@ -90,7 +94,7 @@ static uint32_t page_sum(const void *page)
 	uint64_t h = XXH3_64bits(page, PAGE);
 	uint32_t sum = (uint32_t)(h ^ h >> 32);
 
-	return sum < SUM_FIRST ? sum + SUM_FIRST : sum;
+	return sum == SUM_NONE ? 1 : sum;
 }
 
 static uint32_t sum_get(struct store_file *f, uint64_t slot)
@@ -103,125 +107,160 @@ static void sum_set(struct store_file *f, uint64_t slot, uint32_t sum)
 	atomic_store_explicit(&f->sum[slot], sum, memory_order_relaxed);
 }
 
-/* ---- giving space back ---- */
+/* ---- space ---- */
 
-static bool overlap(const struct run *a, const struct run *b)
+static uint64_t chunk_bytes(struct store_file *f, uint64_t c)
 {
-	return a->nr && b->nr && a->slot < b->slot + b->nr &&
-	       b->slot < a->slot + a->nr;
+	uint64_t left = f->s.slots - c * CHUNK;
+
+	return (left < CHUNK ? left : CHUNK) * PAGE;
 }
 
-/* => locked. Joins a neighbour, or takes a free place, or a smaller one's. */
-static void discard_add(struct store_file *f, struct run add)
+static void chunk_set(struct store_file *f, uint64_t c, enum chunk_state state)
 {
-	struct run *least = &f->discard[0];
+	struct chunk *ch = &f->chunk[c];
+	uint64_t bytes = chunk_bytes(f, c);
 
-	for (unsigned i = 0; i < DISCARDS_MAX; i++) {
-		struct run *d = &f->discard[i];
-
-		if (d->nr && (d->slot + d->nr == add.slot ||
-			      add.slot + add.nr == d->slot)) {
-			if (add.slot < d->slot)
-				d->slot = add.slot;
-			d->nr += add.nr;
-			return;
-		}
-		if (d->nr < least->nr)
-			least = d;
-	}
-	if (least->nr < add.nr)
-		*least = add;
-}
-
-/* => locked. These slots are about to be written: forget their discard. Of a
- * range cut in two, the larger part stays. */
-static void discard_cut(struct store_file *f, const struct run *cut)
-{
-	for (unsigned i = 0; i < DISCARDS_MAX; i++) {
-		struct run *d = &f->discard[i];
-		uint64_t end = d->slot + d->nr, cut_end = cut->slot + cut->nr;
-		uint64_t before, after;
-
-		if (!overlap(d, cut))
-			continue;
-		before = cut->slot > d->slot ? cut->slot - d->slot : 0;
-		after = end > cut_end ? end - cut_end : 0;
-		if (after > before)
-			d->slot = cut_end;
-		d->nr = after > before ? after : before;
-	}
+	__atomic_fetch_add(&f->s.bytes_used, state == HOLE ? -bytes : bytes,
+			   __ATOMIC_RELAXED);
+	lock(f);
+	ch->state = (uint8_t)state;
+	unlock(f);
+	atomic_fetch_add(&f->busy_word, 1);
+	uring_wake(f->ring, &f->busy_word, UINT32_MAX);
 }
 
 /*
- * A write claims its slots against the hole that is being punched:
+ * `fresh` slots of a chunk come to life. A hole is filled first; a chunk that
+ * is being filled or punched is waited for:
  *
  *   puncher (in some write)          writer
- *   takes a range off the list,
- *   notes it in `punching`
- *   punches                          finds its slots there: waits
- *   clears `punching`, wakes         goes on
+ *   nothing live: BUSY, under lock
+ *   punches                          finds BUSY: waits
+ *   HOLE, wakes                      fills it, counts its slots
  *
- * and a range still on the list is cut, under the same lock.
+ * and once they are counted, no puncher takes the chunk.
  */
-static void claim(struct store_file *f, const struct run *run)
+static void chunk_claim(struct store_file *f, uint64_t c, unsigned fresh)
 {
+	struct chunk *ch = &f->chunk[c];
+
 	for (;;) {
-		uint32_t word = atomic_load(&f->punch_word);
-		bool wait;
+		uint32_t word = atomic_load(&f->busy_word);
+		uint8_t state;
+		int err;
 
 		lock(f);
-		wait = overlap(&f->punching, run);
-		if (!wait)
-			discard_cut(f, run);
+		state = ch->state;
+		if (state == ALLOCATED || state == SPARSE) {
+			if (state == ALLOCATED && !ch->live && fresh)
+				f->nr_empty--;
+			ch->live = (uint16_t)(ch->live + fresh);
+		} else {
+			ch->state = BUSY;
+		}
 		unlock(f);
-		if (!wait)
+		if (state == ALLOCATED || state == SPARSE)
 			return;
-		uring_wait(f->ring, &f->punch_word, word, 0);
+		if (state == BUSY) {
+			uring_wait(f->ring, &f->busy_word, word, 0);
+			continue;
+		}
+		/* Empty for the moment, but nr_empty need not know: the next
+		 * turn of this loop counts our slots. */
+		err = sys_fallocate(f->s.fd, FALLOC_FL_KEEP_SIZE,
+				    c * CHUNK * PAGE, chunk_bytes(f, c));
+		lock(f);
+		f->nr_empty += !err;
+		unlock(f);
+		chunk_set(f, c, err ? SPARSE : ALLOCATED);
 	}
 }
 
-/* => locked. One range worth punching moves to `punching`. */
-static bool punch_pick(struct store_file *f)
+/* `dead` slots of a chunk hold nothing any more. */
+static void chunk_drop(struct store_file *f, uint64_t c, unsigned dead)
 {
-	struct run *d = NULL;
+	struct chunk *ch = &f->chunk[c];
 
-	if (f->punching.nr)
-		return false;
-	for (unsigned i = 0; i < DISCARDS_MAX; i++)
-		if (f->discard[i].nr >= PUNCH_MIN)
-			d = &f->discard[i];
-	if (!d)
-		return false;
-	f->punching = *d;
-	d->nr = 0;
-	return true;
+	if (!dead)
+		return;
+	lock(f);
+	ch->live = (uint16_t)(ch->live - dead);
+	f->nr_empty += !ch->live && ch->state == ALLOCATED;
+	unlock(f);
+}
+
+/* => locked. An empty chunk that is one too many, now BUSY; or -1. */
+static int64_t punch_pick(struct store_file *f)
+{
+	uint64_t keep = f->nr_chunks / 8;
+
+	if (f->nr_empty <= (keep < EMPTY_KEPT ? keep : EMPTY_KEPT))
+		return -1;
+	for (unsigned i = 0; i < LOOK_MAX; i++) {
+		uint64_t c = f->cursor;
+		struct chunk *ch = &f->chunk[c];
+
+		f->cursor = c + 1 < f->nr_chunks ? c + 1 : 0;
+		if (ch->state == ALLOCATED && !ch->live) {
+			ch->state = BUSY;
+			f->nr_empty--;
+			return (int64_t)c;
+		}
+	}
+	return -1;
 }
 
 static void punch_one(struct store_file *f)
 {
-	struct run run;
-	int64_t freed = 0;
-	bool found;
+	int64_t c;
+	int err;
 
 	lock(f);
-	found = punch_pick(f);
-	run = f->punching;
+	c = punch_pick(f);
 	unlock(f);
-	if (!found)
+	if (c < 0)
 		return;
-	if (!sys_fallocate(f->s.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			   run.slot * PAGE, run.nr * PAGE))
-		for (uint64_t i = run.slot; i < run.slot + run.nr; i++)
-			if (sum_get(f, i) == SUM_STALE) {
-				sum_set(f, i, SUM_NONE);
-				freed++;
-			}
-	used_add(f, -freed);
-	lock(f);
-	f->punching.nr = 0;
-	unlock(f);
-	atomic_fetch_add(&f->punch_word, 1);
-	uring_wake(f->ring, &f->punch_word, UINT32_MAX);
+	err = sys_fallocate(f->s.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			    (uint64_t)c * CHUNK * PAGE,
+			    chunk_bytes(f, (uint64_t)c));
+	(void)err; /* then the space is ours still, and the books say less */
+	chunk_set(f, (uint64_t)c, HOLE);
+}
+
+/* Calls fn for the part of [slot, slot + nr) in each chunk. */
+static void each_chunk(struct store_file *f, uint64_t slot, unsigned nr,
+		       void (*fn)(struct store_file *f, uint64_t slot,
+				  unsigned nr))
+{
+	while (nr) {
+		unsigned part = CHUNK - (unsigned)(slot % CHUNK);
+
+		part = part < nr ? part : nr;
+		fn(f, slot, part);
+		slot += part;
+		nr -= part;
+	}
+}
+
+static void discard_part(struct store_file *f, uint64_t slot, unsigned nr)
+{
+	unsigned dead = 0;
+
+	for (uint64_t i = slot; i < slot + nr; i++) {
+		dead += sum_get(f, i) != SUM_NONE;
+		sum_set(f, i, SUM_NONE);
+	}
+	chunk_drop(f, slot / CHUNK, dead);
+}
+
+static void claim_part(struct store_file *f, uint64_t slot, unsigned nr)
+{
+	unsigned fresh = 0;
+
+	for (uint64_t i = slot; i < slot + nr; i++)
+		fresh += sum_get(f, i) == SUM_NONE;
+	chunk_claim(f, slot / CHUNK, fresh);
 }
 
 static void file_discard(struct store *s, uint64_t slot, unsigned nr)
@@ -232,12 +271,7 @@ static void file_discard(struct store *s, uint64_t slot, unsigned nr)
 		return;
 	if (nr > s->slots - slot)
 		nr = (unsigned)(s->slots - slot);
-	for (uint64_t i = slot; i < slot + nr; i++)
-		if (sum_get(f, i) != SUM_NONE)
-			sum_set(f, i, SUM_STALE);
-	lock(f);
-	discard_add(f, (struct run){slot, nr});
-	unlock(f);
+	each_chunk(f, slot, nr, discard_part);
 }
 
 /* ---- reads and writes ---- */
@@ -251,7 +285,7 @@ static int16_t verify(struct store_file *f, uint64_t slot, void *page)
 {
 	if (f->s.on_read)
 		f->s.on_read(f->s.on_read_ctx, page);
-	/* SUM_NONE and SUM_STALE are no page's checksum: nothing stored. */
+	/* SUM_NONE is no page's checksum. */
 	return sum_get(f, slot) == page_sum(page) ? 0 : -EBADMSG;
 }
 
@@ -272,7 +306,7 @@ static void file_done(void *arg, int res)
 		else
 			r->status[i] = verify(f, r->slot + i, r->buf[i]);
 		if (r->write && r->status[i])
-			sum_set(f, r->slot + i, SUM_STALE);
+			discard_part(f, r->slot + i, 1);
 	}
 	r->done(r);
 }
@@ -302,15 +336,9 @@ static void refuse(struct store_req *r)
 
 static void before_write(struct store_file *f, struct store_req *r)
 {
-	struct run run = {r->slot, r->nr};
-	int64_t fresh = 0;
-
-	claim(f, &run);
-	for (unsigned i = 0; i < r->nr; i++) {
-		fresh += sum_get(f, r->slot + i) == SUM_NONE;
+	each_chunk(f, r->slot, r->nr, claim_part);
+	for (unsigned i = 0; i < r->nr; i++)
 		sum_set(f, r->slot + i, page_sum(r->buf[i]));
-	}
-	used_add(f, fresh);
 }
 
 static void file_submit(struct store *s, struct store_req *r)
@@ -339,8 +367,6 @@ static void file_after_fork(struct store *s, struct uring *ring)
 
 	/* Whoever held the lock in the parent is not here to release it. */
 	atomic_store(&f->lock, 0);
-	memset(f->discard, 0, sizeof(f->discard));
-	f->punching.nr = 0;
 	f->ring = ring;
 	f->is_copy = true;
 	/* It may have been opened anew, with other flags. */
@@ -636,7 +662,12 @@ int store_file_open(const struct store_file_opts *o, struct store **out,
 	if (f)
 		f->sum =
 		    o->meta_alloc(o->ctx, o->bytes / PAGE * sizeof(*f->sum));
-	if (!f || !f->sum) {
+	if (f) {
+		f->nr_chunks = (o->bytes / PAGE + CHUNK - 1) / CHUNK;
+		f->chunk =
+		    o->meta_alloc(o->ctx, f->nr_chunks * sizeof(*f->chunk));
+	}
+	if (!f || !f->sum || !f->chunk) {
 		sys_close(fd);
 		return sorry(&m, -ENOMEM,
 			     "%s: no memory for the checksums of %llu pages",
