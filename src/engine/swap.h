@@ -88,7 +88,8 @@ uint8_t weir__swap_map_byte(struct engine *e, swp_entry_t s);
  * add binds the locked frame: FRAME_SWAPCACHE, private = s, one reference.
  * 0; -EEXIST another frame is bound; -ENOENT the slot is free.
  * For a slot from weir__swap_alloc HAS_CACHE is set already; for swap-in add
- * sets it. *shadow (may be NULL) receives the shadow that stood there or 0.
+ * sets it. *shadow receives the shadow that stood there or 0; NULL says that the
+ * caller is the one who took the slot with weir__swap_alloc.
  */
 int weir__swap_cache_add(struct engine *e, struct frame *f, swp_entry_t s,
 			 uint64_t *shadow);

@@ -60,6 +60,12 @@ int weir__swap_cache_add(struct engine *e, struct frame *f, swp_entry_t s,
 		rc = -ENOENT;
 	} else if (swap_is_frame(a->table[off])) {
 		rc = -EEXIST;
+	} else if (shadow && a->map[off] == SWAP_HAS_CACHE) {
+		/*
+		 * A late reader: its entry is gone, the slot was freed, and
+		 * reclaim has just taken it for another page.
+		 */
+		rc = -ENOENT;
 	} else {
 		if (shadow)
 			*shadow = a->table[off];

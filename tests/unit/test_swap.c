@@ -462,9 +462,12 @@ static void test_cache_life(void **state)
 	weir__swapon(e, 100, -1, NULL, 0);
 	f = fix_page(x);
 	s = fix_one(x);
-	/* out: slot from alloc, bound, counted, unbound with a shadow */
-	assert_int_equal(weir__swap_cache_add(e, f, s, &shadow), 0);
+	/* a reader whose entry is gone comes upon the slot's next life */
+	assert_int_equal(weir__swap_cache_add(e, f, s, &shadow), -ENOENT);
 	assert_int_equal(shadow, 0);
+	assert_false(frame_test(f, FRAME_SWAPCACHE));
+	/* out: slot from alloc, bound, counted, unbound with a shadow */
+	assert_int_equal(weir__swap_cache_add(e, f, s, NULL), 0);
 	assert_true(frame_test(f, FRAME_SWAPCACHE));
 	assert_int_equal(f->private, s);
 	assert_int_equal(f->refcount, 2);
