@@ -54,7 +54,11 @@ static unsigned claim(struct faultrun *run, struct frame **dropped,
 	r = weir__region_find(as, run->vec[0].addr);
 	for (unsigned i = 0; i < run->nr; i++) {
 		uint64_t addr = run->vec[i].addr;
-		pte_t *pte = r && addr < r->end ? weir__pte(as, addr) : NULL;
+		/* Without an anon_vma it is another region than the one this
+		 * fault has prepared: unmapped and mapped again meanwhile. */
+		pte_t *pte = r && r->anon_vma && addr < r->end
+				     ? weir__pte(as, addr)
+				     : NULL;
 		bool first_gone = i > 0 && kept == 0;
 
 		if (pte && *pte == run->old[i] && !first_gone) {
