@@ -138,8 +138,9 @@ static void wait_entry(struct aspace *as, uint64_t addr)
 /*
  * Entries of [start, end) go to the target. Those that came to the source
  * after the reservation (a program that touches what it moves) may find the
- * target without a table or taken by a fault; the moved page is the one that
- * stays, as if the fault had come first.
+ * target without a table, or taken: by a fault there, or by the page that has
+ * moved already. What stands in the target stays, as if the touch of the source
+ * had come too late.
  */
 static int move_entries(struct aspace *as, struct move *m, uint64_t start,
 			uint64_t end)
@@ -162,7 +163,7 @@ static int move_entries(struct aspace *as, struct move *m, uint64_t start,
 			ret = weir__pte_alloc(as, to, to + PAGE_SIZE,
 					      GFP_KERNEL);
 		else if (stop == STOP_TAKEN)
-			weir__aspace_zap(as, to, to + PAGE_SIZE);
+			weir__aspace_zap(as, m->addr, m->addr + PAGE_SIZE);
 	} while (stop && !ret);
 	return ret;
 }
