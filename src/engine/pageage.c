@@ -208,6 +208,8 @@ static int unmap_entry(struct region *r, uint64_t addr, pte_t *pte, void *arg)
 		weir__frame_set(a->f, FRAME_DIRTY);
 	r->as->nr_anon--;
 	r->as->nr_swapents++;
+	/* A fork may give the swap entry a second owner. */
+	weir__frame_clear(a->f, FRAME_EXCLUSIVE);
 	weir__page_remove_rmap(a->e, a->f);
 	a->removed++;
 	return 0;
