@@ -62,13 +62,16 @@ static void bad(struct prog *g, const char *what)
 
 /* --- rests ------------------------------------------------------------------ */
 
-/* A task about to enter the engine; never while a rest is being held. */
-static void park(struct run *r)
+/* A task about to enter the engine; never while a rest is being held. A killed
+ * one goes on to its end: the others may be waiting for its memory. */
+static void park(struct prog *g)
 {
-	while (r->pause) {
+	struct run *r = g->r;
+
+	while (r->pause && !sim_killed(g->p)) {
 		r->parked++;
 		sim_wake(r->s, &r->parked);
-		sim_wait(r->s, &r->pause, 1, 0);
+		sim_wait(r->s, &r->pause, 1, 1000000);
 		r->parked--;
 	}
 }
@@ -620,7 +623,7 @@ static void task_main(void *arg)
 	struct run *r = g->r;
 
 	for (uint32_t i = 0; i < r->w.ops && !sim_killed(g->p); i++) {
-		park(r);
+		park(g);
 		while (g->stop && !sim_killed(g->p))
 			sim_wait(r->s, &g->stop, 1, 1000000);
 		r->nr_ops++;
@@ -636,7 +639,7 @@ static void task_main(void *arg)
 			rest(r);
 		}
 	}
-	park(r);
+	park(g);
 	if (--g->tasks == 0)
 		prog_end(g);
 	r->tasks--;

@@ -105,7 +105,7 @@ static void draw_machine(struct prng *p, struct sim_config *c,
 	c->remove_late = prng_below(p, 2);
 	c->own_remove = prng_below(p, 2);
 	c->time_max_ns = 400000000000;
-	c->points_max = 20000000;
+	c->points_max = 30000000;
 
 	weir__tunables_default(tun);
 	tun->swappiness = prng_below(p, 201);
@@ -201,8 +201,13 @@ static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 	errors = c->rates.write_eio + c->rates.write_enospc +
 		 c->rates.unmap_busy;
 	if (prng_below(&p, 6) == 0) {
-		/* swap too small: somebody may have to die */
+		/* swap too small: somebody may have to die. Not too many at
+		 * once: the way there is long for a full machine. */
 		c->swap_slots[0] = need / 2 + 64;
+		r->w.w_fork = 0;
+		r->w.w_lock = 0;
+		r->w.procs_max = r->w.procs;
+		r->w.ops /= 2;
 		r->oom_allowed = true;
 	} else {
 		c->swap_slots[0] = need * 2 + 1024;

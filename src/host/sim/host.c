@@ -174,8 +174,13 @@ static void host_log(struct weir_host *h, int level, const char *msg)
 static int host_oom_kill(struct weir_host *h, void *as)
 {
 	struct sim *s = sim__of(h);
-	struct sim_proc *p = as;
+	struct sim_proc *p = as, *q;
 
+	/* While an address space changes, unmap() refuses; that passes, and is
+	 * no shortage. */
+	list_for_each_entry(q, &s->mmu.procs, link)
+		if (!q->dead && q->changing)
+			return -EAGAIN;
 	if (s->obs.oom_kill)
 		s->obs.oom_kill(s->obs.ctx, p);
 	sim_kill(p);
@@ -435,6 +440,7 @@ void sim_kill(struct sim_proc *p)
 	if (p->killed)
 		return;
 	p->killed = true;
+	sim__mark_killed(p->sim, p);
 	p->sim->mmu.ops->kill(p);
 }
 
@@ -455,6 +461,19 @@ void sim_exit(struct sim_proc *p)
 	p->as = NULL;
 }
 
+void sim__books_lock(struct sim_proc *p)
+{
+	while (p->applying)
+		sim__wait(p->sim, &p->applying, 1, 0);
+	p->applying = 1;
+}
+
+void sim__books_unlock(struct sim_proc *p)
+{
+	p->applying = 0;
+	sim__wake(p->sim, &p->applying, UINT32_MAX);
+}
+
 struct aspace *sim_aspace(struct sim_proc *p)
 {
 	return p->as;
@@ -462,6 +481,7 @@ struct aspace *sim_aspace(struct sim_proc *p)
 
 int sim_fork(struct sim_proc *p, struct sim_proc **out)
 {
+	struct sim_proc *before;
 	struct sim *s = p->sim;
 	int rc;
 
@@ -471,7 +491,9 @@ int sim_fork(struct sim_proc *p, struct sim_proc **out)
 	rc = sim_proc_create(s, out);
 	if (rc)
 		return rc;
+	before = sim__work_for(s, p);
 	rc = weir__aspace_fork(p->as, (*out)->as);
+	sim__work_for(s, before);
 	if (rc)
 		sim_exit(*out);
 	return rc;
@@ -499,43 +521,56 @@ void sim__touch_point(struct sim *s)
 
 int sim_touch(struct sim_proc *p, uint64_t addr, bool write, void **data)
 {
-	return p->sim->mmu.ops->touch(p, addr, write, data);
+	struct sim_proc *before = sim__work_for(p->sim, p);
+	int rc = p->sim->mmu.ops->touch(p, addr, write, data);
+
+	sim__work_for(p->sim, before);
+	return rc;
 }
+
+/* A system call: the operation of the MMU model, made for p. */
+#define SYSCALL(p, op, ...)                                                    \
+	({                                                                     \
+		struct sim_proc *before_ = sim__work_for((p)->sim, p);         \
+		int rc_ = (p)->sim->mmu.ops->op(p, __VA_ARGS__);               \
+		sim__work_for((p)->sim, before_);                              \
+		rc_;                                                           \
+	})
 
 int sim_mmap(struct sim_proc *p, uint64_t start, uint64_t end, uint32_t flags,
 	     bool late)
 {
-	return p->sim->mmu.ops->mmap(p, start, end, flags, late);
+	return SYSCALL(p, mmap, start, end, flags, late);
 }
 
 int sim_register(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return p->sim->mmu.ops->reg(p, start, end);
+	return SYSCALL(p, reg, start, end);
 }
 
 int sim_munmap(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return p->sim->mmu.ops->munmap(p, start, end);
+	return SYSCALL(p, munmap, start, end);
 }
 
 int sim_dontneed(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return p->sim->mmu.ops->dontneed(p, start, end);
+	return SYSCALL(p, dontneed, start, end);
 }
 
 int sim_move(struct sim_proc *p, uint64_t from, uint64_t to, uint64_t len)
 {
-	return p->sim->mmu.ops->move(p, from, to, len);
+	return SYSCALL(p, move, from, to, len);
 }
 
 int sim_grow(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return p->sim->mmu.ops->grow(p, start, end);
+	return SYSCALL(p, grow, start, end);
 }
 
 int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock)
 {
-	return p->sim->mmu.ops->mlock(p, start, end, lock);
+	return SYSCALL(p, mlock, start, end, lock);
 }
 
 uint64_t sim_resident(const struct sim *s)

@@ -23,6 +23,7 @@ struct sim_proc {
 	struct list_head link; /* sim.mmu.procs */
 	uint32_t id;
 	bool killed, dead;
+	_Atomic uint32_t applying; /* books_lock: 0 free, 1 held */
 
 	/* mmu_uffd.c */
 	struct hw_page *hw; /* [span_pages] */
@@ -30,7 +31,6 @@ struct sim_proc {
 	_Atomic uint32_t changing; /* events told and not read: no map, unmap */
 	struct list_head posted;   /* events to be read */
 	struct list_head pending;  /* read, not yet applied to the books */
-	_Atomic uint32_t applying; /* a lock that sleeps: 0 free, 1 held */
 	_Atomic uint32_t refs;	   /* handlers inside */
 	struct list_head stuck;	   /* accesses that wait for an answer */
 };
@@ -68,6 +68,11 @@ struct mmu {
 	_Atomic uint32_t stopping;
 	_Atomic uint32_t nr_handlers;
 };
+
+/* One change of an address space's regions at a time, as under the kernel's
+ * mmap_lock; faults do not take it. Sleeps. */
+void sim__books_lock(struct sim_proc *p);
+void sim__books_unlock(struct sim_proc *p);
 
 extern const struct mmu_ops sim__mmu_bits, sim__mmu_uffd;
 

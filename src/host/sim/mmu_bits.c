@@ -16,19 +16,6 @@
 /* An access that faults this often without getting through is a livelock. */
 #define TRIES_MAX 20000
 
-static pte_t *walk(struct sim_proc *p, uint64_t addr)
-{
-	pte_t *pte;
-
-	/* no switch between here and the use of the entry: in_irq stops them */
-	p->sim->sched.in_irq = true;
-	weir__spin_lock(p->as->engine, &p->as->lock);
-	pte = weir__pte(p->as, addr);
-	weir__spin_unlock(p->as->engine, &p->as->lock);
-	p->sim->sched.in_irq = false;
-	return pte;
-}
-
 static int bits_touch(struct sim_proc *p, uint64_t addr, bool write,
 		      void **data)
 {
@@ -43,7 +30,8 @@ static int bits_touch(struct sim_proc *p, uint64_t addr, bool write,
 		if (p->killed)
 			return -EINTR;
 		sim__touch_point(s);
-		pte = walk(p, addr);
+		/* the machine takes no lock; no task switches here */
+		pte = weir__pte(p->as, addr);
 		if (pte)
 			v = *pte;
 		if ((v & (PTE_PRESENT | PTE_HINT | PTE_BUSY)) == PTE_PRESENT) {
@@ -77,7 +65,12 @@ static void bits_nothing(struct sim_proc *p)
 static int bits_mmap(struct sim_proc *p, uint64_t start, uint64_t end,
 		     uint32_t flags, bool late)
 {
-	return weir__region_add(p->as, start, end, flags);
+	int rc;
+
+	sim__books_lock(p);
+	rc = weir__region_add(p->as, start, end, flags);
+	sim__books_unlock(p);
+	return rc;
 }
 
 static int bits_reg(struct sim_proc *p, uint64_t start, uint64_t end)
@@ -87,7 +80,12 @@ static int bits_reg(struct sim_proc *p, uint64_t start, uint64_t end)
 
 static int bits_munmap(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return weir__aspace_unmap(p->as, start, end);
+	int rc;
+
+	sim__books_lock(p);
+	rc = weir__aspace_unmap(p->as, start, end);
+	sim__books_unlock(p);
+	return rc;
 }
 
 static int bits_dontneed(struct sim_proc *p, uint64_t start, uint64_t end)
@@ -98,18 +96,33 @@ static int bits_dontneed(struct sim_proc *p, uint64_t start, uint64_t end)
 static int bits_move(struct sim_proc *p, uint64_t from, uint64_t to,
 		     uint64_t len)
 {
-	return weir__aspace_move(p->as, from, to, len);
+	int rc;
+
+	sim__books_lock(p);
+	rc = weir__aspace_move(p->as, from, to, len);
+	sim__books_unlock(p);
+	return rc;
 }
 
 static int bits_grow(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return weir__region_grow(p->as, start, end);
+	int rc;
+
+	sim__books_lock(p);
+	rc = weir__region_grow(p->as, start, end);
+	sim__books_unlock(p);
+	return rc;
 }
 
 static int bits_mlock(struct sim_proc *p, uint64_t start, uint64_t end,
 		      bool lock)
 {
-	return weir__aspace_mlock(p->as, start, end, lock);
+	int rc;
+
+	sim__books_lock(p);
+	rc = weir__aspace_mlock(p->as, start, end, lock);
+	sim__books_unlock(p);
+	return rc;
 }
 
 const struct mmu_ops sim__mmu_bits = {

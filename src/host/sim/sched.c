@@ -343,6 +343,28 @@ int sim__sched_run(struct sim *s)
 	return sc->failed ? -EIO : 0;
 }
 
+struct sim_proc *sim__work_for(struct sim *s, struct sim_proc *p)
+{
+	struct fiber *f = s->sched.current;
+	struct sim_proc *before = f->proc;
+
+	f->proc = p;
+	if (p && p->killed)
+		f->task.flags |= PF_EXITING;
+	else
+		f->task.flags &= ~(uint32_t)(PF_EXITING | PF_OOM_VICTIM);
+	return before;
+}
+
+void sim__mark_killed(struct sim *s, struct sim_proc *p)
+{
+	struct fiber *f;
+
+	list_for_each_entry(f, &s->sched.all, all)
+		if (f->proc == p)
+			f->task.flags |= PF_EXITING;
+}
+
 void sim__sched_abandon(struct sim *s)
 {
 	struct sched *sc = &s->sched;

@@ -18,6 +18,7 @@
 #include "host/sim/prng.h"
 
 struct sim;
+struct sim_proc;
 
 enum fiber_state {
 	FIBER_RUNNABLE,
@@ -41,6 +42,7 @@ struct fiber {
 	struct sim_timer timer;
 	void (*fn)(void *arg);
 	weir_worker_fn *worker; /* or this one, with the engine */
+	struct sim_proc *proc;	/* it works for this process now */
 	void *arg;
 	char name[24];
 };
@@ -94,6 +96,11 @@ static inline void sim__pass(struct sched *sc, uint64_t ns)
 {
 	sc->clock.now += ns;
 }
+
+/* The running task works for p (NULL: for nobody). Returns for whom before. */
+struct sim_proc *sim__work_for(struct sim *s, struct sim_proc *p);
+/* p was killed: who works for it may use the reserves, and does not wait. */
+void sim__mark_killed(struct sim *s, struct sim_proc *p);
 
 /* Leaves the running fiber for good: sim_run() returns -EIO. */
 void sim__sched_abandon(struct sim *s) __attribute__((noreturn));

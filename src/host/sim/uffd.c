@@ -177,19 +177,6 @@ static void apply(struct sim_proc *p, struct uffd_event *ev)
 			  (unsigned long long)ev->len, rc);
 }
 
-static void books_lock(struct sim_proc *p)
-{
-	while (p->applying)
-		sim__wait(p->sim, &p->applying, 1, 0);
-	p->applying = 1;
-}
-
-static void books_unlock(struct sim_proc *p)
-{
-	p->applying = 0;
-	sim__wake(p->sim, &p->applying, UINT32_MAX);
-}
-
 /* => books locked. What has been told up to now is in the books. */
 static void catch_up(struct sim_proc *p)
 {
@@ -207,9 +194,9 @@ static void catch_up(struct sim_proc *p)
 
 static void catch_up_locked(struct sim_proc *p)
 {
-	books_lock(p);
+	sim__books_lock(p);
 	catch_up(p);
-	books_unlock(p);
+	sim__books_unlock(p);
 }
 
 /* --- what the books do not know ------------------------------------------ */
@@ -277,9 +264,9 @@ int sim__uffd_enter_range(struct sim_proc *p, uint64_t start, uint64_t end)
 {
 	int rc;
 
-	books_lock(p);
+	sim__books_lock(p);
 	rc = enter_locked(p, start, end);
-	books_unlock(p);
+	sim__books_unlock(p);
 	/* no memory for the region: its first fault tries again */
 	return rc == -ENOMEM ? 0 : rc;
 }
@@ -326,11 +313,11 @@ int sim__uffd_adopt(struct sim_proc *p, uint64_t start, uint64_t end)
 	uint64_t last = (end - SIM_BASE) / PAGE_SIZE;
 	int rc;
 
-	books_lock(p);
+	sim__books_lock(p);
 	rc = enter_locked(p, start, end);
 	for (; !rc && i < last && !p->killed; i += 4096)
 		rc = adopt_run(p, i, last - i < 4096 ? last - i : 4096);
-	books_unlock(p);
+	sim__books_unlock(p);
 	return rc == -ENOMEM ? 0 : rc;
 }
 
@@ -339,11 +326,11 @@ int sim__uffd_mlocked(struct sim_proc *p, uint64_t start, uint64_t end,
 {
 	int rc;
 
-	books_lock(p);
+	sim__books_lock(p);
 	rc = enter_locked(p, start, end);
 	if (!rc)
 		rc = weir__aspace_mlock(p->as, start, end, lock);
-	books_unlock(p);
+	sim__books_unlock(p);
 	return rc;
 }
 
@@ -356,7 +343,7 @@ static bool not_known(struct sim_proc *p, uint64_t addr, unsigned try)
 	uint64_t start, end;
 	bool again = false;
 
-	books_lock(p);
+	sim__books_lock(p);
 	catch_up(p);
 	if (unknown_run(p, addr, &start, &end)) {
 		enter_locked(p, start, end);
@@ -368,7 +355,7 @@ static bool not_known(struct sim_proc *p, uint64_t addr, unsigned try)
 				  (unsigned long long)addr);
 		again = true;
 	}
-	books_unlock(p);
+	sim__books_unlock(p);
 	return again;
 }
 
@@ -440,7 +427,9 @@ static bool serve_one(struct sim *s)
 	addr = m->addr;
 	flags = m->flags;
 	p->refs++;
+	sim__work_for(s, p);
 	serve(p, addr, flags);
+	sim__work_for(s, NULL);
 	proc_put(p);
 	return true;
 }
@@ -453,7 +442,9 @@ static bool apply_some(struct sim *s)
 		if (list_empty(&p->pending) || p->dead || p->applying)
 			continue;
 		p->refs++;
+		sim__work_for(s, p);
 		catch_up_locked(p);
+		sim__work_for(s, NULL);
 		proc_put(p);
 		return true;
 	}
