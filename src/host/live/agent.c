@@ -113,9 +113,26 @@ static void *reserve(size_t bytes)
 	return sys_is_err(p) ? NULL : p;
 }
 
-static void __attribute__((constructor)) agent_start(void)
+static const char *find_env(char **envp, const char *name)
 {
-	const char *path = getenv(WEIR_SHARED_ENV);
+	size_t n = strlen(name);
+
+	for (; envp && *envp; envp++)
+		if (!strncmp(*envp, name, n) && (*envp)[n] == '=')
+			return *envp + n + 1;
+	return NULL;
+}
+
+/*
+ * First of all constructors (the library is linked "initfirst"): fork runs the
+ * hooks that were set first last before the copy and first after it, so ours
+ * stand closest to it and no other hook meets a frozen engine or a child
+ * without one. The C library's environment is not set up yet.
+ */
+static void __attribute__((constructor))
+agent_start(int argc, char **argv, char **envp)
+{
+	const char *path = find_env(envp, WEIR_SHARED_ENV);
 	struct weir_shared *s = path ? map_shared(path) : NULL;
 	size_t threads = (size_t)LIVE_THREADS * THREAD_MEM_BYTES;
 	char name[WEIR_NAME_MAX];

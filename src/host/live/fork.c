@@ -28,6 +28,7 @@
  */
 #include "host/live/fork.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -45,11 +46,19 @@
 
 #define LEASES_MAX 64
 
+extern void *_IO_list_all; /* of the C library */
+
 enum { FREEZE_NONE, FREEZE_WANTED, FREEZE_DONE, FREEZE_THAW };
 
 static _Atomic uint32_t fork_lock; /* one fork at a time */
 static int ready_pipe[2] = {-1, -1};
 static int parent_tid, parent_pid;
+
+/* Addresses of other threads' faults, read while frozen. */
+#define STASH_MAX 256
+
+static uint64_t stash[STASH_MAX];
+static unsigned nr_stash;
 
 static struct lease {
 	int fd;
@@ -70,6 +79,21 @@ static void lock_forks(void)
 {
 	while (atomic_exchange(&fork_lock, 1))
 		sys_nanosleep(100000);
+}
+
+/*
+ * In the child of a program with threads, the C library sets the lock of every
+ * open stream anew before any handler runs, that is, before the child's engine
+ * exists. So all of them must be resident at the copy. (What it does to its
+ * allocator's locks it has done in the parent a moment before.)
+ */
+static void touch_streams(void)
+{
+	for (FILE *f = (FILE *)_IO_list_all; f; f = f->_chain) {
+		*(volatile int *)&f->_flags = f->_flags;
+		if (f->_lock)
+			*(volatile char *)f->_lock = *(volatile char *)f->_lock;
+	}
 }
 
 void fork_prepare(struct live *l)
@@ -93,11 +117,13 @@ void fork_prepare(struct live *l)
 		ready_pipe[1] = -1;
 	}
 	parent_pid = sys_getpid();
+	l->fork_tid = (uint32_t)sys_gettid();
 	l->freeze_req = FREEZE_WANTED;
 	wake_watcher(l);
 	while (l->freeze_req != FREEZE_DONE)
 		sys_futex(&l->freeze_req, FUTEX_WAIT_PRIVATE, FREEZE_WANTED,
 			  NULL);
+	touch_streams();
 }
 
 static void close_pipe_end(int i)
@@ -141,6 +167,8 @@ static void forget_threads(struct live *l)
 	l->arena.lock = 0;
 	l->unshare_pending = 0;
 	nr_leases = 0;
+	nr_stash = 0;
+	l->no_wake = 0;
 	fork_lock = 0;
 }
 
@@ -171,6 +199,71 @@ void fork_child(struct live *l)
 	close_pipe_end(1);
 }
 
+/* --- faults while frozen --------------------------------------------------- */
+
+/*
+ * The C library's own fork touches the program's memory between our freeze and
+ * the copy (locks of its allocator, open streams), and so do we in its stead.
+ * Such a fault is served by the watcher, alone inside the engine; the forking
+ * thread, which cannot copy anything while it waits for its page, is woken
+ * when the books are at rest again. Other threads wait for the thaw.
+ */
+static void settle(struct live *l)
+{
+	while (l->inside)
+		if (!uring_poll(l->ring))
+			sys_nanosleep(20000);
+}
+
+static void serve_forker(struct live *l, struct live_task *t, uint64_t addr,
+			 unsigned flags)
+{
+	uint32_t was = t->task.flags;
+
+	/* kswapd rests: the reserve is for whoever cannot wait. */
+	t->task.flags |= PF_MEMALLOC;
+	l->no_wake = 1;
+	while (weir__fault(&l->engine, l->as, addr, flags) == -EAGAIN)
+		gate_apply(l);
+	settle(l);
+	l->no_wake = 0;
+	t->task.flags = was;
+	live_wake(&l->host, l->as->host, addr);
+}
+
+/* forker: its faults are served, all others stand back. */
+static void read_while_frozen(struct live *l, struct live_task *t, bool forker)
+{
+	uint64_t addr;
+	unsigned flags;
+	uint32_t tid;
+
+	for (;;) {
+		switch (handlers_read(l, &addr, &flags, &tid)) {
+		case GOT_NOTHING:
+			return;
+		case GOT_EVENT:
+			if (!gate_full(&l->gate))
+				continue;
+			return;
+		case GOT_FAULT:
+			break;
+		}
+		if (forker && tid == l->fork_tid)
+			serve_forker(l, t, addr, flags);
+		else if (nr_stash < STASH_MAX)
+			stash[nr_stash++] = addr;
+		else
+			live_wake(&l->host, l->as->host, addr);
+	}
+}
+
+static void wake_stashed(struct live *l)
+{
+	while (nr_stash)
+		live_wake(&l->host, l->as->host, stash[--nr_stash]);
+}
+
 /* --- parent's watcher ------------------------------------------------------- */
 
 void fork_freeze(struct live *l, struct live_task *t)
@@ -187,7 +280,7 @@ void fork_freeze(struct live *l, struct live_task *t)
 		while (l->inside) {
 			/* Whoever is inside may wait for an event to be read,
 			 * and the handlers do not read now. */
-			handlers_read_event(l);
+			read_while_frozen(l, t, false);
 			if (!uring_poll(l->ring))
 				sys_nanosleep(20000);
 		}
@@ -195,6 +288,7 @@ void fork_freeze(struct live *l, struct live_task *t)
 			break;
 		/* events first, so that the child's books know of them */
 		l->frozen = 0;
+		wake_stashed(l);
 		live_enter(t);
 		gate_apply(l);
 		live_exit(t);
@@ -202,19 +296,19 @@ void fork_freeze(struct live *l, struct live_task *t)
 	l->freeze_req = FREEZE_DONE;
 	sys_futex(&l->freeze_req, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
 	while (l->freeze_req == FREEZE_DONE) {
-		struct timespec ts = sys_timespec(200000);
+		struct pollfd p = {.fd = l->uffd, .events = POLLIN};
 
 		/* Another thread of the program may hold a lock that fork
 		 * itself waits for, and wait for its event to be read. */
-		handlers_read_event(l);
+		read_while_frozen(l, t, true);
 		fork_leases(l, t);
-		sys_futex(&l->freeze_req, FUTEX_WAIT_PRIVATE, FREEZE_DONE,
-			  &ts);
+		sys_poll(&p, 1, 1);
 	}
 	/* The next fork may have asked already: its request stays. */
 	thaw = FREEZE_THAW;
 	atomic_compare_exchange_strong(&l->freeze_req, &thaw, FREEZE_NONE);
 	l->frozen = 0;
+	wake_stashed(l);
 	sys_futex(&l->frozen, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
 }
 

@@ -63,8 +63,6 @@ static void seat_take(struct live_task *t)
 	t->seated = true;
 }
 
-enum got { GOT_NOTHING, GOT_FAULT, GOT_EVENT };
-
 static enum got note_event(struct live *l, const struct uffd_msg *m)
 {
 	switch (m->event) {
@@ -87,7 +85,8 @@ static enum got note_event(struct live *l, const struct uffd_msg *m)
 }
 
 /* Reads one message; an event is noted before anybody may move a page. */
-static enum got read_one(struct live *l, uint64_t *addr, unsigned *flags)
+enum got handlers_read(struct live *l, uint64_t *addr, unsigned *flags,
+		       uint32_t *tid)
 {
 	enum got got = GOT_NOTHING;
 	struct uffd_msg m;
@@ -103,26 +102,13 @@ static enum got read_one(struct live *l, uint64_t *addr, unsigned *flags)
 	if (n != sizeof(m) || m.event != UFFD_EVENT_PAGEFAULT)
 		return got;
 	*addr = m.arg.pagefault.address & PAGE_MASK;
+	*tid = m.arg.pagefault.feat.ptid;
 	*flags = 0;
 	if (m.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE)
 		*flags |= FAULT_WRITE;
 	if (m.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
 		*flags |= FAULT_WRITE | FAULT_WP;
 	return GOT_FAULT;
-}
-
-bool handlers_read_event(struct live *l)
-{
-	uint64_t addr;
-	unsigned flags;
-	enum got got;
-
-	if (gate_full(&l->gate))
-		return false;
-	got = read_one(l, &addr, &flags);
-	if (got == GOT_FAULT)
-		live_wake(&l->host, l->as->host, addr);
-	return got != GOT_NOTHING;
 }
 
 static void apply_events(struct live *l, struct live_task *t)
@@ -139,7 +125,14 @@ static void apply_events(struct live *l, struct live_task *t)
  */
 static void read_events(struct live *l, struct live_task *t)
 {
-	if (!handlers_read_event(l))
+	uint64_t addr;
+	unsigned flags;
+	uint32_t tid;
+	enum got got = handlers_read(l, &addr, &flags, &tid);
+
+	if (got == GOT_FAULT)
+		live_wake(&l->host, l->as->host, addr);
+	else if (got == GOT_NOTHING)
 		sys_sched_yield();
 	apply_events(l, t);
 }
@@ -196,6 +189,7 @@ static void handler_main(void *arg)
 	for (;;) {
 		uint64_t addr;
 		unsigned flags;
+		uint32_t tid;
 
 		if (!t->seated)
 			seat_take(t);
@@ -203,7 +197,7 @@ static void handler_main(void *arg)
 			apply_events(l, t);
 		if (!t->seated)
 			continue;
-		switch (read_one(l, &addr, &flags)) {
+		switch (handlers_read(l, &addr, &flags, &tid)) {
 		case GOT_FAULT:
 			serve(l, t, addr, flags);
 			break;

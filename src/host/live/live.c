@@ -286,6 +286,7 @@ static int open_uffds(struct live *l)
 			    UFFD_FEATURE_EVENT_REMOVE |
 			    UFFD_FEATURE_EVENT_UNMAP |
 			    UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+			    UFFD_FEATURE_THREAD_ID |
 			    UFFD_FEATURE_POISON | UFFD_FEATURE_MOVE;
 
 	l->uffd = uffd_open(l, features);

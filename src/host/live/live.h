@@ -106,6 +106,8 @@ struct live {
 	/* fork: nobody may be inside the engine */
 	_Atomic uint32_t inside;
 	_Atomic uint32_t frozen; /* a futex */
+	_Atomic uint32_t no_wake; /* map: leave the faulting thread asleep */
+	_Atomic uint32_t fork_tid; /* the forking thread */
 
 	_Atomic uint32_t range_lock;
 	struct range excluded[LIVE_EXCLUDED];
@@ -167,11 +169,13 @@ int live_poison(struct weir_host *h, void *as, uint64_t addr);
 /* handler.c */
 int handlers_start(struct live *l);
 /*
- * Reads one message without serving it: an event is noted, a faulting thread is
- * woken and traps again. For who must not serve but on whose behalf somebody
- * may be waiting for an event to be read. False when there was none.
+ * Reads one message of the descriptor. An event is noted before anybody may
+ * move a page; a fault (address, FAULT_*, faulting thread) is the caller's to
+ * serve. GOT_EVENT also when earlier events must be applied first.
  */
-bool handlers_read_event(struct live *l);
+enum got { GOT_NOTHING, GOT_FAULT, GOT_EVENT };
+enum got handlers_read(struct live *l, uint64_t *addr, unsigned *flags,
+		       uint32_t *tid);
 /* Before anything that may block: lets another thread read the descriptor. */
 void seat_release(struct live_task *t);
 

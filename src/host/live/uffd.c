@@ -142,6 +142,8 @@ void live_map(struct weir_host *h, void *as, struct weir_vec *v, unsigned nr)
 						       : UFFDIO_COPY_MODE_WP};
 		int err;
 
+		if (l->no_wake)
+			c.mode |= UFFDIO_COPY_MODE_DONTWAKE;
 		gate_enter(&l->gate);
 		if (gate_pending(&l->gate, c.dst, c.dst + c.len)) {
 			err = -EAGAIN;
@@ -293,6 +295,9 @@ void live_protect(struct weir_host *h, void *as, struct weir_vec *v,
 					: UFFDIO_WRITEPROTECT_MODE_WP};
 		int err;
 
+		if (l->no_wake)
+			w.mode |= UFFDIO_WRITEPROTECT_MODE_DONTWAKE;
+
 		gate_enter(&l->gate);
 		if (gate_pending(&l->gate, v[i].addr,
 				 v[i].addr + w.range.len))
@@ -311,7 +316,8 @@ void live_wake(struct weir_host *h, void *as, uint64_t addr)
 {
 	struct uffdio_range r = {addr, PAGE_SIZE};
 
-	sys_ioctl(live_of(h)->uffd, UFFDIO_WAKE, &r);
+	if (!live_of(h)->no_wake)
+		sys_ioctl(live_of(h)->uffd, UFFDIO_WAKE, &r);
 }
 
 int live_poison(struct weir_host *h, void *as, uint64_t addr)
