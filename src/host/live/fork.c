@@ -48,6 +48,8 @@
 
 extern void *_IO_list_all; /* of the C library */
 
+#define READY_MS 30000
+
 enum { FREEZE_NONE, FREEZE_WANTED, FREEZE_DONE, FREEZE_THAW };
 
 static _Atomic uint32_t fork_lock; /* one fork at a time */
@@ -135,17 +137,17 @@ static void close_pipe_end(int i)
 
 void fork_parent(struct live *l)
 {
-	char c;
-
 	if (l->state == LIVE_FORKING) {
 		l->state = LIVE_FAR;
 	} else if (l->state == LIVE_ACTIVE) {
 		close_pipe_end(1);
 		/* A byte when the child is ready; the end of file when there
-		 * is no child, or none any more. */
-		if (ready_pipe[0] >= 0)
-			while (sys_read(ready_pipe[0], &c, 1) == -EINTR)
-				;
+		 * is no child, or none any more. A child that is neither ready
+		 * nor dead must not hold its parent for ever. */
+		struct pollfd p = {.fd = ready_pipe[0], .events = POLLIN};
+
+		while (p.fd >= 0 && sys_poll(&p, 1, READY_MS) == -EINTR)
+			;
 		close_pipe_end(0);
 		l->freeze_req = FREEZE_THAW;
 		wake_watcher(l);
