@@ -275,6 +275,8 @@ void fork_freeze(struct live *l, struct live_task *t)
 	if (l->freeze_req != FREEZE_WANTED)
 		return;
 	parent_tid = sys_gettid();
+	while (regions_backlog(l))
+		sys_nanosleep(100000);
 	for (;;) {
 		l->frozen = 1;
 		/* Requests under way count too (swapdev.c): until their

@@ -384,7 +384,7 @@ int live_threads(struct live *l)
 		err = janitor_start(l);
 	if (!err)
 		err = weir__kswapd_start(&l->engine);
-	return err;
+	return err ? err : regions_start(l);
 }
 
 int live_start(struct live *l)

@@ -28,7 +28,7 @@
 
 #define LIVE_CPUS	 MAX_CPUS
 #define HANDLERS_PER_CPU 8
-#define LIVE_THREADS	 (LIVE_CPUS * HANDLERS_PER_CPU + 8)
+#define LIVE_THREADS	 (LIVE_CPUS * HANDLERS_PER_CPU + 9)
 #define LIVE_EXCLUDED	 256
 #define LIVE_AREAS	 24
 
@@ -122,7 +122,7 @@ struct live {
 	uint64_t registered_pages;
 	_Atomic uint64_t overhead_pages;
 	_Atomic uint64_t unshare_pending, last_busy_ns;
-	_Atomic uint32_t janitor_word;
+	_Atomic uint32_t janitor_word, adopt_word;
 	_Atomic uint32_t child_slot; /* fork.c */
 	int listen_fd;
 	uint64_t key; /* names our socket */
@@ -187,6 +187,10 @@ void janitor_unshare(struct live *l, uint64_t addr);
 /* regions.c */
 /* Looks for mappings to manage and takes them into the books. */
 int regions_scan(struct live *l);
+/* Resident pages of new mappings that are not in the books yet. */
+bool regions_backlog(struct live *l);
+void regions_adopt_all(struct live *l);
+int regions_start(struct live *l);
 /* A fault came from an address that the books do not know. */
 int regions_learn(struct live *l, uint64_t addr);
 void regions_exclude(struct live *l, uint64_t start, uint64_t end);

@@ -18,6 +18,7 @@
 
 #define MANAGE_MIN  (16 * (uint64_t)PAGE_SIZE)
 #define ADOPT_PAGES 4096u
+#define ADOPT_QUEUE 512u
 
 static void range_lock(struct live *l)
 {
@@ -131,6 +132,79 @@ static int adopt(struct live *l, uint64_t start, uint64_t end)
 	return 0;
 }
 
+/*
+ * Registering stops the program's growth in a mapping at once; taking its
+ * resident pages into the books may have to wait for reclaim. So that is a
+ * second step, of another thread: whoever looks for new mappings must not
+ * wait.
+ */
+static struct {
+	_Atomic uint32_t lock;
+	_Atomic uint32_t head, tail; /* tail moves when a range is done */
+	struct range range[ADOPT_QUEUE];
+} queue;
+
+static int adopt_later(struct live *l, uint64_t start, uint64_t end)
+{
+	bool queued = false;
+
+	while (atomic_exchange(&queue.lock, 1))
+		sys_sched_yield();
+	if (queue.head - queue.tail < ADOPT_QUEUE) {
+		queue.range[queue.head % ADOPT_QUEUE] =
+			(struct range){start, end};
+		queue.head++;
+		queued = true;
+	}
+	queue.lock = 0;
+	if (!queued)
+		return adopt(l, start, end);
+	l->adopt_word++;
+	sys_futex(&l->adopt_word, FUTEX_WAKE_PRIVATE, 1, NULL);
+	return 0;
+}
+
+bool regions_backlog(struct live *l)
+{
+	return queue.head != queue.tail;
+}
+
+/* => inside the engine */
+void regions_adopt_all(struct live *l)
+{
+	while (queue.head != queue.tail) {
+		struct range r = queue.range[queue.tail % ADOPT_QUEUE];
+
+		adopt(l, r.start, r.end);
+		queue.tail++;
+	}
+}
+
+static void adopter_main(void *arg)
+{
+	struct live_task *t = arg;
+	struct live *l = t->live;
+
+	for (;;) {
+		uint32_t seen = l->adopt_word;
+
+		live_enter(t);
+		regions_adopt_all(l);
+		live_exit(t);
+		if (l->adopt_word == seen)
+			sys_futex(&l->adopt_word, FUTEX_WAIT_PRIVATE, seen,
+				  NULL);
+	}
+}
+
+int regions_start(struct live *l)
+{
+	struct live_task *t = live_task_new(l, "weir-adopt", -1);
+
+	queue.lock = 0;
+	return t ? live_thread_run(t, adopter_main) : -EAGAIN;
+}
+
 /* [start, end) is one mapping's, not in the books. */
 static int manage(struct live *l, uint64_t start, uint64_t end)
 {
@@ -148,7 +222,7 @@ static int manage(struct live *l, uint64_t start, uint64_t end)
 		return err;
 	}
 	l->registered_pages += (end - start) >> PAGE_SHIFT;
-	return adopt(l, start, end);
+	return adopt_later(l, start, end);
 }
 
 /* The first part of [*start, end) that the books do not know; its end. */

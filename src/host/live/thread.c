@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "host/live/sys.h"
 
@@ -58,6 +59,9 @@ static void settle(struct engine_thread *t)
 		memcpy(name, t->name, n);
 		sys_prctl(PR_SET_NAME, (unsigned long)name, 0, 0, 0);
 	}
+	/* A fault is somebody waiting; growth unseen is memory over budget. A
+	 * wish as well: it takes a right. */
+	sys_setpriority(PRIO_PROCESS, 0, -15);
 	if (t->cpu >= 0 && (size_t)t->cpu < 8 * sizeof(mask)) {
 		unsigned cpu = (unsigned)t->cpu;
 

@@ -161,6 +161,8 @@ void live_map(struct weir_host *h, void *as, struct weir_vec *v, unsigned nr)
 		if (done < n)
 			v[i++].status = (int16_t)map_error(err);
 	}
+	/* The copies' sources are garbage now. */
+	janitor_kick(l);
 }
 
 /* --- out ------------------------------------------------------------------ */

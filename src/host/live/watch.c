@@ -87,6 +87,13 @@ void watch_publish(struct live *l)
 	}
 	if (l->state != LIVE_ACTIVE)
 		return;
+	live_logf(l, 2,
+		  "in place %lld, in hand %lld (garbage %lld), frames in use "
+		  "%llu of %llu, backlog %d",
+		  (long long)l->as->nr_anon, (long long)l->arena.populated,
+		  (long long)l->arena.garbage,
+		  (unsigned long long)frames_in_use(l),
+		  (unsigned long long)l->engine.nr_frames, regions_backlog(l));
 	for (unsigned i = 0; i < NR_STATS; i++)
 		w->stats[i] = weir__stat_read(&l->engine, i);
 	weir_slot_level(&w->managed_bytes, &w->managed_peak_bytes,
@@ -123,6 +130,21 @@ static uint64_t trigger_pages(struct live *l)
 	return budget > rest ? budget - rest : 0;
 }
 
+/*
+ * All that is resident goes into the books before the first fault is served:
+ * a fault that took a frame meanwhile would be one more page than the budget.
+ */
+static void first_look(struct live *l, struct live_task *t)
+{
+	live_enter(t);
+	l->frozen = 1;
+	regions_scan(l);
+	regions_adopt_all(l);
+	l->frozen = 0;
+	live_exit(t);
+	sys_futex(&l->frozen, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
+}
+
 static uint64_t far_look(struct live *l, struct live_task *t)
 {
 	uint64_t trigger = trigger_pages(l), anon, ns;
@@ -144,9 +166,7 @@ static uint64_t far_look(struct live *l, struct live_task *t)
 	if (live_start(l)) {
 		l->state = LIVE_REFUSED;
 	} else {
-		live_enter(t);
-		regions_scan(l);
-		live_exit(t);
+		first_look(l, t);
 		watch_publish(l);
 	}
 	sys_futex(&l->state, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
@@ -171,8 +191,8 @@ static void active_look(struct live *l, struct live_task *t)
 	news = anon > known ? anon - known : 0;
 	if (news < last_news)
 		last_news = news;
-	if (news < last_news + NEWS_PAGES &&
-	    (u.size == last_size || news == last_news))
+	/* A mapping is new, or grows outside the books. */
+	if (u.size == last_size && news < last_news + NEWS_PAGES)
 		return;
 	live_enter(t);
 	regions_scan(l);
