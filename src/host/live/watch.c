@@ -123,10 +123,10 @@ static void check_weir(struct live *l, int pidfd)
 static uint64_t trigger_pages(struct live *l)
 {
 	uint64_t budget = l->budget / PAGE_SIZE;
-	uint64_t rest = budget / 10;
+	uint64_t rest = budget / 8;
 
-	if (rest < (6u << 20) / PAGE_SIZE)
-		rest = (6u << 20) / PAGE_SIZE;
+	if (rest < (8u << 20) / PAGE_SIZE)
+		rest = (8u << 20) / PAGE_SIZE;
 	return budget > rest ? budget - rest : 0;
 }
 
