@@ -18,6 +18,10 @@
 #define LOOK_MAX_NS 20000000ull
 #define LOOK_MIN_NS 500000ull
 #define LOOK_ACTIVE_NS 1000000ull
+/* While mappings come and go: what a new one can grow by between two looks is
+ * what the budget can be overrun by. */
+#define LOOK_BUSY_NS 200000ull
+#define BUSY_FOR_NS  50000000ull
 #define PUBLISH_NS  50000000ull
 /* New resident pages outside the books that make a look at the maps worth it */
 #define NEWS_PAGES 32
@@ -173,9 +177,13 @@ static uint64_t far_look(struct live *l, struct live_task *t)
 	return LOOK_MIN_NS;
 }
 
-static void active_look(struct live *l, struct live_task *t)
+/* Nanoseconds until the next look. */
+static uint64_t active_look(struct live *l, struct live_task *t)
 {
-	static uint64_t last_news, last_size;
+	static uint64_t last_news, last_size, changed;
+	uint64_t now = l->host.ops->now_ns(&l->host);
+	uint64_t pause = now - changed < BUSY_FOR_NS ? LOOK_BUSY_NS
+						     : LOOK_ACTIVE_NS;
 	struct usage u;
 	uint64_t anon, known, news;
 
@@ -185,7 +193,7 @@ static void active_look(struct live *l, struct live_task *t)
 		live_exit(t);
 	}
 	if (!read_usage(l, &u))
-		return;
+		return pause;
 	anon = anon_pages(&u);
 	known = known_pages(l);
 	news = anon > known ? anon - known : 0;
@@ -193,7 +201,8 @@ static void active_look(struct live *l, struct live_task *t)
 		last_news = news;
 	/* A mapping is new, or grows outside the books. */
 	if (u.size == last_size && news < last_news + NEWS_PAGES)
-		return;
+		return pause;
+	changed = now;
 	live_enter(t);
 	regions_scan(l);
 	live_exit(t);
@@ -203,6 +212,7 @@ static void active_look(struct live *l, struct live_task *t)
 		known = known_pages(l);
 		last_news = anon > known ? anon - known : 0;
 	}
+	return LOOK_BUSY_NS;
 }
 
 static void open_descriptors(struct live *l, int *pidfd)
@@ -238,9 +248,8 @@ static void watch_main(void *arg)
 		if (l->state == LIVE_FAR)
 			ns = far_look(l, t);
 		if (l->state == LIVE_ACTIVE) {
-			active_look(l, t);
+			ns = active_look(l, t);
 			fork_leases(l, t);
-			ns = LOOK_ACTIVE_NS;
 		}
 		now = l->host.ops->now_ns(&l->host);
 		if (now - published >= PUBLISH_NS) {
