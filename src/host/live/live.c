@@ -264,6 +264,9 @@ static int fail(struct live *l, int err, const char *what)
 	      "%s: error %d; the program runs without a budget", what, -err);
 	weir_slot_error(l->slot, WEIR_SLOT_REFUSED, msg);
 	live_logf(l, 0, "%s", msg);
+	/* What was registered is the program's own again. */
+	if (l->uffd > 0)
+		sys_close(l->uffd);
 	return err;
 }
 
@@ -355,6 +358,8 @@ int live_descriptors(struct live *l)
 
 	if (err)
 		return err;
+	if (l->state == LIVE_STARTING)
+		regions_stop_growth(l);
 	if (!l->ring) {
 		l->ring_mem = live_meta_alloc(l, RING_STACKS);
 		l->ring = live_meta_alloc(l, uring_size());

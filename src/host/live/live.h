@@ -187,6 +187,7 @@ void janitor_unshare(struct live *l, uint64_t addr);
 /* regions.c */
 /* Looks for mappings to manage and takes them into the books. */
 int regions_scan(struct live *l);
+void regions_stop_growth(struct live *l);
 /* Resident pages of new mappings that are not in the books yet. */
 bool regions_backlog(struct live *l);
 void regions_adopt_all(struct live *l);

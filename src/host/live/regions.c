@@ -148,6 +148,9 @@ static int adopt_later(struct live *l, uint64_t start, uint64_t end)
 {
 	bool queued = false;
 
+	if (!l->as)
+		return 0;
+
 	while (atomic_exchange(&queue.lock, 1))
 		sys_sched_yield();
 	if (queue.head - queue.tail < ADOPT_QUEUE) {
@@ -210,6 +213,10 @@ static int manage(struct live *l, uint64_t start, uint64_t end)
 {
 	int err;
 
+	if (!l->as) /* see regions_stop_growth */
+		return uffd_register(l->uffd, start, end - start,
+				     UFFDIO_REGISTER_MODE_MISSING |
+					     UFFDIO_REGISTER_MODE_WP);
 	/* In the books first: faults come as soon as it is registered. */
 	err = weir__region_add(l->as, start, end, REGION_READ | REGION_WRITE);
 	if (err)
@@ -231,6 +238,8 @@ static uint64_t unknown_part(struct live *l, uint64_t *start, uint64_t end)
 	struct itree_node *n;
 	uint64_t stop = end;
 
+	if (!l->as)
+		return end;
 	weir__spin_lock(&l->engine, &l->as->lock);
 	while (*start < end) {
 		n = itree_first(&l->as->regions, *start >> PAGE_SHIFT,
@@ -368,6 +377,15 @@ int regions_scan(struct live *l)
 	}
 	procmaps_close(&maps);
 	return 0;
+}
+
+/*
+ * Before there is an engine: from here on first touches wait, so the program
+ * grows no further while the engine starts. regions_scan does the rest.
+ */
+void regions_stop_growth(struct live *l)
+{
+	regions_scan(l);
 }
 
 /* --- a fault from nowhere --------------------------------------------------- */
