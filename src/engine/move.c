@@ -313,12 +313,15 @@ int weir__aspace_move(struct aspace *as, uint64_t from, uint64_t to,
 		return ret;
 	weir__region_room_init(&room);
 	ret = split_at(as, &room, from);
-	if (!ret)
-		ret = split_at(as, &room, from + len);
 	while (!ret && start < from + len) {
 		struct region *r;
 		uint64_t end = 0;
 
+		/* Every time: a piece that has arrived right behind the source
+		 * may have merged with what is left of it. */
+		ret = split_at(as, &room, from + len);
+		if (ret)
+			break;
 		weir__spin_lock(e, &as->lock);
 		r = weir__region_find(as, start);
 		if (r)
