@@ -537,20 +537,20 @@ static void op_fork(struct task *t)
 
 	if (r->procs >= r->w.procs_max || r->nr_forks >= FORKS_MAX || g->stop || !all_idle(g))
 		return;
+	r->procs++; /* others may be forking as well */
 	g->stop = 1;
 	while ((n = g->inside))
 		sim_wait(r->s, &g->inside, n, 1000000);
 	if (!all_idle(g) || prog_new(r, &child))
-		goto out;
+		goto none;
 	rc = sim_fork(g->p, &child->p);
 	if (!done(t, rc, "fork")) {
 		if (child->p)
 			child->p = NULL;
-		goto out; /* the empty shell stays in the list */
+		goto none; /* the empty shell stays in the list */
 	}
 	say(g, "fork to program", child->id, child->id, rc);
 	r->nr_forks++;
-	r->procs++;
 	shadow_copy(&child->sh, &g->sh);
 	memcpy(child->used, g->used, g->sh.pages);
 	memcpy(child->area, g->area, sizeof(g->area));
@@ -558,6 +558,9 @@ static void op_fork(struct task *t)
 		child->area[i].lock_start = child->area[i].lock_end = 0;
 	child->mapped = g->mapped;
 	prog_go(child);
+	goto out;
+none:
+	r->procs--;
 out:
 	g->stop = 0;
 	sim_wake(r->s, &g->stop);

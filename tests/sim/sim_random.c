@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +94,7 @@ static void draw_machine(struct prng *p, struct sim_config *c,
 	}
 	c->preempt_ppm = preempt[prng_below(p, 5)];
 	c->stall_ppm = sometimes(p, 2, (uint32_t)prng_range(p, 100, 4000));
-	c->stall_ns = prng_range(p, 1000, 1000000);
+	c->stall_ns = (uint64_t)1000 << prng_below(p, 15); /* to 16 ms */
 	c->spurious_ppm = sometimes(p, 3, 50000);
 	c->migrate_ppm = (uint32_t)prng_below(p, 500000);
 	c->queue_depth = (uint32_t)prng_range(p, 1, 32);
@@ -210,7 +211,9 @@ static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 		r->w.ops /= 2;
 		r->oom_allowed = true;
 	} else {
-		c->swap_slots[0] = need * 2 + 1024;
+		/* just enough, so that slots are used again at once, or plenty */
+		c->swap_slots[0] = prng_below(&p, 2) ? need + 64
+						     : need * 2 + 1024;
 		r->oom_allowed = errors != 0;
 		if (prng_below(&p, 3) == 0) {
 			c->swap_slots[1] = c->swap_slots[0] / 2;
@@ -343,6 +346,9 @@ int main(int argc, char **argv)
 			    .uffd = true,
 			    .scale = 100};
 
+	/* one machine after the other: keep what the last one gave back */
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i], *v = argv[i + 1];
 

@@ -26,6 +26,14 @@
 #endif
 
 #define GUARD_BYTES 4096u
+#define POOL_MAX    128
+
+/* Stacks of fibers that have ended: the next machine uses them again. */
+static __thread struct {
+	void *mem;
+	size_t bytes;
+} pool[POOL_MAX];
+static __thread unsigned nr_pool;
 
 /* The context that gave us the processor; for the sanitizer's book only. */
 static __thread struct fiber_ctx *came_from;
@@ -181,16 +189,38 @@ void fiber_ctx_adopt(struct fiber_ctx *c)
 	came_from = NULL;
 }
 
+static void *stack_get(size_t bytes)
+{
+	char *mem;
+
+	if (nr_pool && pool[nr_pool - 1].bytes == bytes)
+		return pool[--nr_pool].mem;
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mem == MAP_FAILED)
+		return NULL;
+	mprotect(mem, GUARD_BYTES, PROT_NONE);
+	return mem;
+}
+
+static void stack_put(void *mem, size_t bytes)
+{
+	if (nr_pool == POOL_MAX) {
+		munmap(mem, bytes);
+		return;
+	}
+	pool[nr_pool].mem = mem;
+	pool[nr_pool++].bytes = bytes;
+}
+
 int fiber_ctx_create(struct fiber_ctx *c, size_t stack_bytes,
 		     void (*fn)(void *arg), void *arg)
 {
 	size_t bytes = stack_bytes + GUARD_BYTES;
-	char *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *mem = stack_get(bytes);
 
-	if (mem == MAP_FAILED)
+	if (!mem)
 		return -ENOMEM;
-	mprotect(mem, GUARD_BYTES, PROT_NONE);
 #if FIBER_ASAN
 	/* another fiber may have died here with its red zones up */
 	ASAN_UNPOISON_MEMORY_REGION(mem + GUARD_BYTES, stack_bytes);
@@ -224,7 +254,7 @@ void fiber_ctx_destroy(struct fiber_ctx *c)
 		__tsan_destroy_fiber(c->tsan);
 #endif
 	if (c->stack)
-		munmap(c->stack, c->bytes);
+		stack_put(c->stack, c->bytes);
 	memset(c, 0, sizeof(*c));
 }
 

@@ -6,6 +6,8 @@
 
 #include "host/sim/sim_internal.h"
 
+#define RAM_SMALL (16u << 20) /* bytes */
+
 int sim__ram_init(struct sim *s)
 {
 	struct ram *r = &s->ram;
@@ -16,12 +18,21 @@ int sim__ram_init(struct sim *s)
 			r->nr += s->cfg.zone_pages[n][z];
 	r->page_bytes = bytes[s->cfg.contents];
 	r->size = (size_t)r->nr * PAGE_SIZE;
-	r->bytes = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (r->bytes == MAP_FAILED) {
+	/* A large memory is touched here and there, a small one all over: the
+	 * heap gives that one back to the next machine without page faults. */
+	r->mapped = r->size > RAM_SMALL;
+	if (r->mapped)
+		r->bytes = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				-1, 0);
+	else
+		r->bytes = aligned_alloc(PAGE_SIZE, r->size);
+	if (!r->bytes || r->bytes == MAP_FAILED) {
 		r->bytes = NULL;
 		return -ENOMEM;
 	}
+	if (!r->mapped)
+		memset(r->bytes, RAM_POISON_FREE, r->size);
 	if (s->cfg.contents == SIM_CONTENTS_NONE &&
 	    s->cfg.mmu == SIM_MMU_BITS)
 		return 0;
@@ -34,8 +45,10 @@ void sim__ram_exit(struct sim *s)
 {
 	struct ram *r = &s->ram;
 
-	if (r->bytes)
+	if (r->bytes && r->mapped)
 		munmap(r->bytes, r->size);
+	else
+		free(r->bytes);
 	free(r->stamp);
 	free(r->frame);
 }
