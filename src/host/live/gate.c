@@ -126,16 +126,33 @@ static void apply(struct live *l, const struct pending *p)
 			  (unsigned long long)p->end, err);
 }
 
-void gate_apply(struct live *l)
+static void apply_all(struct live *l)
 {
 	struct gate *g = &l->gate;
 
-	if (!gate_any(g))
-		return;
-	mutex_lock(l, &g->apply_lock);
 	while (gate_any(g)) {
 		apply(l, &g->ring[g->tail % GATE_PENDING_MAX]);
 		g->tail++;
 	}
-	mutex_unlock(l, &g->apply_lock);
+}
+
+void gate_hold(struct live *l)
+{
+	mutex_lock(l, &l->gate.apply_lock);
+	apply_all(l);
+}
+
+void gate_unhold(struct live *l)
+{
+	/* What came meanwhile, for those who found the lock taken. */
+	apply_all(l);
+	mutex_unlock(l, &l->gate.apply_lock);
+}
+
+void gate_apply(struct live *l)
+{
+	if (!gate_any(&l->gate))
+		return;
+	gate_hold(l);
+	mutex_unlock(l, &l->gate.apply_lock);
 }

@@ -57,5 +57,12 @@ void gate_note(struct gate *g, enum pending_kind kind, uint64_t start,
 	       uint64_t end, uint64_t to);
 /* Applies what is pending to the books, in order. May sleep. */
 void gate_apply(struct live *l);
+/*
+ * Between the two nothing is applied, and what was read before is. For whoever
+ * brings into the books what he finds in /proc: without it, a mapping that has
+ * just been moved there would be taken for a new one while its pages arrive.
+ */
+void gate_hold(struct live *l);
+void gate_unhold(struct live *l);
 
 #endif

@@ -148,9 +148,6 @@ static int adopt_later(struct live *l, uint64_t start, uint64_t end)
 {
 	bool queued = false;
 
-	if (!l->as)
-		return 0;
-
 	while (atomic_exchange(&queue.lock, 1))
 		sys_sched_yield();
 	if (queue.head - queue.tail < ADOPT_QUEUE) {
@@ -229,7 +226,7 @@ static int manage(struct live *l, uint64_t start, uint64_t end)
 		return err;
 	}
 	l->registered_pages += (end - start) >> PAGE_SHIFT;
-	return adopt_later(l, start, end);
+	return 0;
 }
 
 /* The first part of [*start, end) that the books do not know; its end. */
@@ -256,6 +253,20 @@ static uint64_t unknown_part(struct live *l, uint64_t *start, uint64_t end)
 	return stop;
 }
 
+static bool candidate(const struct procmap *m)
+{
+	return m->anon && !m->shared && !m->special && (m->prot & PROT_WRITE);
+}
+
+/* What the caller has read of /proc may be history: an event has been applied
+ * since. => held */
+static bool still_there(uint64_t start, uint64_t end)
+{
+	struct procmap m;
+
+	return procmap_find(start, &m) && m.anon && !m.shared && m.end >= end;
+}
+
 static int manage_parts(struct live *l, uint64_t start, uint64_t end,
 			uint64_t least)
 {
@@ -263,24 +274,36 @@ static int manage_parts(struct live *l, uint64_t start, uint64_t end,
 
 	while (start < end) {
 		uint64_t stop = unknown_part(l, &start, end);
+		int ret;
 
 		if (start >= end)
 			break;
-		if (stop - start >= least) {
-			int ret = manage(l, start, stop);
-
+		if (stop - start < least) {
+			start = stop;
+			continue;
+		}
+		if (!l->as) { /* no books yet to be kept from */
+			ret = manage(l, start, stop);
 			if (ret && !err)
 				err = ret;
+			start = stop;
+			continue;
 		}
+		gate_hold(l);
+		stop = unknown_part(l, &start, end);
+		ret = -ENOENT;
+		if (start < end && still_there(start, stop))
+			ret = manage(l, start, stop);
+		gate_unhold(l);
+		/* May have to wait for reclaim, which may have to wait until
+		 * events are applied. */
+		if (!ret)
+			ret = adopt_later(l, start, stop);
+		if (ret && ret != -ENOENT && !err)
+			err = ret;
 		start = stop;
 	}
 	return err;
-}
-
-static bool candidate(const struct procmap *m)
-{
-	return m->anon && !m->shared && !m->special &&
-	       (m->prot & PROT_WRITE) && m->end - m->start >= MANAGE_MIN;
 }
 
 /*
@@ -368,7 +391,8 @@ int regions_scan(struct live *l)
 	if (err)
 		return err;
 	for (; procmaps_next(&maps, &m); below = m) {
-		if (!candidate(&m) || is_stack(l, &below, &m))
+		if (!candidate(&m) || m.end - m.start < MANAGE_MIN ||
+		    is_stack(l, &below, &m))
 			continue;
 		err = manage_map(l, &m);
 		if (err)
