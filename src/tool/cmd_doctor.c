@@ -73,14 +73,9 @@ static void say_userfaultfd(const struct machine *m, const char *refusal)
 		machine_remedy(m, put_indented);
 		return;
 	}
-	if (m->event_fork) {
-		line("ok", "fork", "the kernel tells of every fork");
-		return;
-	}
 	line("note", "fork",
-	     "the kernel tells of forks only with CAP_SYS_PTRACE;");
-	put_indented("weir sees those made through the C library, which is "
-		     "nearly all of them.");
+	     "forks made through the C library are followed, which is");
+	put_indented("nearly all of them.");
 }
 
 static void say_disk(const struct machine *m, const struct swap_place *p)
