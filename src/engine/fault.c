@@ -479,7 +479,10 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 	}
 	if (v & PTE_HINT)
 		return fault_soft(e, as, addr, v, write);
-	if (write && !(v & PTE_WRITE))
+	/* A trap on a write that the books allow: the machine remembers a
+	 * protection that we do not (a page that was moved while it was being
+	 * booked). Lifting it again is all there is to do. */
+	if (write && (!(v & PTE_WRITE) || flags & FAULT_WP))
 		return fault_wp(e, as, addr, v);
 	return fault_present(e, as, addr, v);
 }

@@ -307,6 +307,23 @@ static void test_swap_full(void **state)
 }
 
 /* memory.reclaim empties the program; it finds everything again. */
+/* The machine traps a write that the books allow: it is told again to let it,
+ * or the program would trap for ever. */
+static void test_protection_forgotten(void **state)
+{
+	struct world *w = start(false, SLOTS);
+	uint64_t before;
+
+	touch(w, 0, true)[0] = 1;
+	before = w->fh.nr_protects;
+	assert_int_equal(weir__fault(&w->e, w->as, BASE,
+				     FAULT_WRITE | FAULT_WP),
+			 0);
+	assert_int_equal(w->fh.nr_protects, before + 1);
+	assert_int_equal(touch(w, 0, false)[0], 1);
+	stop(w);
+}
+
 static void test_reclaim_everything(void **state)
 {
 	struct world *w = start(true, SLOTS);
@@ -334,6 +351,7 @@ int main(void)
 	    cmocka_unit_test(test_large_batches),
 	    cmocka_unit_test(test_no_swap),
 	    cmocka_unit_test(test_swap_full),
+	    cmocka_unit_test(test_protection_forgotten),
 	    cmocka_unit_test(test_reclaim_everything),
 	};
 
