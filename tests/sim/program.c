@@ -10,14 +10,14 @@
 #include "checkers/frames.h"
 #include "engine/check.h"
 
-#define PAGE	  ((uint64_t)4096)
+#define PAGE      ((uint64_t)4096)
 #define AREAS_MAX 24
 #define GROW_MAX  32 /* pages */
 #define FORKS_MAX 6
 
 struct area {
 	uint64_t start, end; /* 0, 0 = free */
-	bool busy;	     /* a system call is changing it */
+	bool busy;           /* a system call is changing it */
 	uint64_t lock_start, lock_end;
 };
 
@@ -60,7 +60,8 @@ static void bad(struct prog *g, const char *what)
 	sim__fail(g->r->s, "program %u: %s: %s", g->id, what, g->sh.why);
 }
 
-/* --- rests ------------------------------------------------------------------ */
+/* --- rests ------------------------------------------------------------------
+ */
 
 /* A task about to enter the engine; never while a rest is being held. A killed
  * one goes on to its end: the others may be waiting for its memory. */
@@ -98,7 +99,8 @@ static void rest(struct run *r)
 	sim_wake(r->s, &r->pause);
 }
 
-/* --- addresses -------------------------------------------------------------- */
+/* --- addresses --------------------------------------------------------------
+ */
 
 static uint64_t page_index(const struct prog *g, uint64_t addr)
 {
@@ -145,8 +147,7 @@ static struct area *free_area(struct prog *g)
 static struct area *some_area(struct task *t, bool idle)
 {
 	for (int try = 0; try < 6; try++) {
-		struct area *a =
-			&t->g->area[prng_below(&t->rnd, AREAS_MAX)];
+		struct area *a = &t->g->area[prng_below(&t->rnd, AREAS_MAX)];
 
 		if (a->end && !(idle && a->busy))
 			return a;
@@ -169,7 +170,8 @@ static void sub_range(struct task *t, const struct area *a, uint64_t *start,
 	*end = *start + len * PAGE;
 }
 
-/* --- access ----------------------------------------------------------------- */
+/* --- access -----------------------------------------------------------------
+ */
 
 /* 0; or not 0: the task ends. */
 static int touch(struct task *t, uint64_t addr, bool write)
@@ -220,8 +222,9 @@ static int touch_random(struct task *t)
 
 	if (!a)
 		return 0;
-	return touch(t, a->start + prng_below(&t->rnd, a->end - a->start) /
-					   PAGE * PAGE, write);
+	return touch(
+	    t, a->start + prng_below(&t->rnd, a->end - a->start) / PAGE * PAGE,
+	    write);
 }
 
 /* Near the start of some area: pages that stay in use. */
@@ -264,7 +267,8 @@ static int touch_seq(struct task *t)
 	return 0;
 }
 
-/* --- system calls ----------------------------------------------------------- */
+/* --- system calls -----------------------------------------------------------
+ */
 
 /* What a system call answered. True: it was done. */
 static bool done(struct task *t, int rc, const char *call)
@@ -286,8 +290,8 @@ static void op_map(struct task *t)
 	uint64_t pages = prng_range(&t->rnd, 1, g->r->w.pages / 3 + 1);
 	struct area *a = free_area(g);
 	static const uint32_t kinds[] = {0, 0, REGION_SEQ, REGION_RAND};
-	uint32_t flags = REGION_READ | REGION_WRITE |
-			 kinds[prng_below(&t->rnd, 4)];
+	uint32_t flags =
+	    REGION_READ | REGION_WRITE | kinds[prng_below(&t->rnd, 4)];
 	bool late = g->r->w.late_maps && prng_below(&t->rnd, 2);
 	uint64_t start;
 	int rc;
@@ -518,7 +522,8 @@ static void op_lock(struct task *t)
 	a->busy = false;
 }
 
-/* --- fork and exit ----------------------------------------------------------- */
+/* --- fork and exit -----------------------------------------------------------
+ */
 
 static bool all_idle(const struct prog *g)
 {
@@ -535,7 +540,8 @@ static void op_fork(struct task *t)
 	uint32_t n;
 	int rc;
 
-	if (r->procs >= r->w.procs_max || r->nr_forks >= FORKS_MAX || g->stop || !all_idle(g))
+	if (r->procs >= r->w.procs_max || r->nr_forks >= FORKS_MAX || g->stop ||
+	    !all_idle(g))
 		return;
 	r->procs++; /* others may be forking as well */
 	g->stop = 1;
@@ -572,8 +578,9 @@ static void prog_end(struct prog *g)
 
 	for (int i = 0; i < AREAS_MAX; i++)
 		if (g->area[i].lock_end)
-			r->locked -= (g->area[i].lock_end -
-				      g->area[i].lock_start) / PAGE;
+			r->locked -=
+			    (g->area[i].lock_end - g->area[i].lock_start) /
+			    PAGE;
 	say(g, "exit", 0, 0, 1);
 	sim_exit(g->p);
 	say(g, "exit", 0, 0, 0);
@@ -583,7 +590,8 @@ static void prog_end(struct prog *g)
 	g->used = NULL;
 }
 
-/* --- one task ---------------------------------------------------------------- */
+/* --- one task ----------------------------------------------------------------
+ */
 
 static int op(struct task *t)
 {
@@ -593,8 +601,7 @@ static int op(struct task *t)
 				   w->w_fork, w->w_sleep, w->w_random,
 				   w->w_seq,  w->w_hot};
 	static void (*const call[])(struct task *) = {
-		op_map, op_unmap, op_dontneed, op_move,
-		op_grow, op_lock, op_fork};
+	    op_map, op_unmap, op_dontneed, op_move, op_grow, op_lock, op_fork};
 	uint64_t sum = 0, x;
 	unsigned i;
 
@@ -661,8 +668,8 @@ static int prog_new(struct run *r, struct prog **out)
 	g->used = calloc(1, span);
 	list_add_tail(&g->link, &r->progs);
 	*out = g;
-	return shadow_init(&g->sh, sim_base(r->s), span,
-			   sim_page_bytes(r->s), &r->lost, &r->next_stamp);
+	return shadow_init(&g->sh, sim_base(r->s), span, sim_page_bytes(r->s),
+			   &r->lost, &r->next_stamp);
 }
 
 static int prog_go(struct prog *g)
@@ -716,9 +723,9 @@ void programs_free(struct run *r)
 	struct task *t, *next;
 	struct prog *g, *tmp;
 
-	list_for_each_entry_safe(t, next, &r->all_tasks, link)
+	list_for_each_entry_safe (t, next, &r->all_tasks, link)
 		free(t);
-	list_for_each_entry_safe(g, tmp, &r->progs, link) {
+	list_for_each_entry_safe (g, tmp, &r->progs, link) {
 		shadow_exit(&g->sh);
 		free(g->used);
 		free(g);

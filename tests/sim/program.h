@@ -14,15 +14,15 @@
 
 struct swarm {
 	uint32_t procs, tasks; /* at the start; of each process */
-	uint32_t ops;	       /* of each task */
+	uint32_t ops;          /* of each task */
 	uint32_t procs_max;    /* with those that fork makes */
-	uint64_t pages;	       /* that one process aims to map */
+	uint64_t pages;        /* that one process aims to map */
 	uint64_t locked_max;   /* pages, of all processes */
 	/* weights; 0 = never */
 	uint32_t w_map, w_unmap, w_dontneed, w_move, w_grow, w_lock, w_fork;
 	uint32_t w_random, w_seq, w_hot, w_sleep;
 	uint32_t write_pct;
-	bool late_maps; /* uffd: mapped, used, then registered */
+	bool late_maps;          /* uffd: mapped, used, then registered */
 	uint32_t validate_every; /* operations between two rests; 0 = never */
 };
 

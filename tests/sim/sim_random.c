@@ -53,8 +53,7 @@ static void failed(void *ctx, const char *why)
 	struct run *r = ctx;
 
 	printf("FAILED seed %" PRIu64 " model %s at %" PRIu64 " ns: %s\n",
-	       r->seed,
-	       sim_config(r->s)->mmu == SIM_MMU_BITS ? "bits" : "uffd",
+	       r->seed, sim_config(r->s)->mmu == SIM_MMU_BITS ? "bits" : "uffd",
 	       sim_now(r->s), why);
 	sim_dump(r->s, print_line, NULL);
 	if (getenv("WEIR_SIM_STATE"))
@@ -73,7 +72,8 @@ static uint32_t sometimes(struct prng *p, unsigned one_in, uint32_t value)
 	return prng_below(p, one_in) == 0 ? value : 0;
 }
 
-/* --- the machine and the programs of a seed -------------------------------- */
+/* --- the machine and the programs of a seed --------------------------------
+ */
 
 static void draw_machine(struct prng *p, struct sim_config *c,
 			 struct tunables *tun)
@@ -199,8 +199,8 @@ static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 	if (tun->cluster_max > isolated)
 		tun->cluster_max = isolated > 4 ? isolated : 4;
 	need = r->w.pages * r->w.procs_max;
-	errors = c->rates.write_eio + c->rates.write_enospc +
-		 c->rates.unmap_busy;
+	errors =
+	    c->rates.write_eio + c->rates.write_enospc + c->rates.unmap_busy;
 	if (prng_below(&p, 6) == 0) {
 		/* swap too small: somebody may have to die. Not too many at
 		 * once: the way there is long for a full machine. */
@@ -211,9 +211,10 @@ static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 		r->w.ops /= 2;
 		r->oom_allowed = true;
 	} else {
-		/* just enough, so that slots are used again at once, or plenty */
-		c->swap_slots[0] = prng_below(&p, 2) ? need + 64
-						     : need * 2 + 1024;
+		/* just enough, so that slots are used again at once, or plenty
+		 */
+		c->swap_slots[0] =
+		    prng_below(&p, 2) ? need + 64 : need * 2 + 1024;
 		r->oom_allowed = errors != 0;
 		if (prng_below(&p, 3) == 0) {
 			c->swap_slots[1] = c->swap_slots[0] / 2;
@@ -222,7 +223,8 @@ static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 	}
 }
 
-/* --- one seed ---------------------------------------------------------------- */
+/* --- one seed ----------------------------------------------------------------
+ */
 
 static void at_end(void *arg)
 {
@@ -309,16 +311,16 @@ static int run_seed(const struct options *o, uint64_t seed,
 	if (o->verbose || rc)
 		printf("seed %" PRIu64 " %s: %" PRIu64 " frames, %u x %u tasks"
 		       ", %" PRIu64 " pages each; %" PRIu64 " ops, %" PRIu64
-		       " touches, %" PRIu64 " read, %" PRIu64 " written, %"
-		       PRIu64 " lost, %" PRIu64 " killed, %" PRIu64 " forks, %"
-		       PRIu64 "+%" PRIu64 " rests, %" PRIu64 " switches, %"
-		       PRIu64 " ms\n",
+		       " touches, %" PRIu64 " read, %" PRIu64
+		       " written, %" PRIu64 " lost, %" PRIu64
+		       " killed, %" PRIu64 " forks, %" PRIu64 "+%" PRIu64
+		       " rests, %" PRIu64 " switches, %" PRIu64 " ms\n",
 		       seed, mmu == SIM_MMU_BITS ? "bits" : "uffd",
-		       frames_of(&c), r.w.procs, r.w.tasks, r.w.pages,
-		       r.nr_ops, r.nr_touch, sim_disk_stats(r.s)->pages_read,
+		       frames_of(&c), r.w.procs, r.w.tasks, r.w.pages, r.nr_ops,
+		       r.nr_touch, sim_disk_stats(r.s)->pages_read,
 		       sim_disk_stats(r.s)->pages_written, r.nr_lost, r.nr_oom,
-		       r.nr_forks, r.nr_rests, r.nr_unrested,
-		       sim_switches(r.s), sim_now(r.s) / 1000000);
+		       r.nr_forks, r.nr_rests, r.nr_unrested, sim_switches(r.s),
+		       sim_now(r.s) / 1000000);
 	programs_free(&r);
 	sim_destroy(r.s);
 	lost_exit(&r.lost);
@@ -340,11 +342,8 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.first = 1,
-			    .seeds = 100,
-			    .bits = true,
-			    .uffd = true,
-			    .scale = 100};
+	struct options o = {
+	    .first = 1, .seeds = 100, .bits = true, .uffd = true, .scale = 100};
 
 	/* one machine after the other: keep what the last one gave back */
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);

@@ -98,7 +98,8 @@ static void test_clock_ties_are_fifo(void **state)
 	sim__clock_exit(&c);
 }
 
-/* --- tasks ------------------------------------------------------------------ */
+/* --- tasks ------------------------------------------------------------------
+ */
 
 struct pair {
 	struct sim *s;
@@ -283,7 +284,8 @@ static void test_spinning_for_ever_is_found(void **state)
 	sim_destroy(p.s);
 }
 
-/* --- disk ------------------------------------------------------------------- */
+/* --- disk -------------------------------------------------------------------
+ */
 
 struct disk_test {
 	struct sim *s;
@@ -436,20 +438,20 @@ static void test_freeing_under_io_is_found(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_prng_streams),
-		cmocka_unit_test(test_clock_order),
-		cmocka_unit_test(test_clock_ties_are_fifo),
-		cmocka_unit_test(test_wait_and_wake),
-		cmocka_unit_test(test_deadlock_is_found),
-		cmocka_unit_test(test_wait_times_out),
-		cmocka_unit_test(test_schedule_repeats),
-		cmocka_unit_test(test_failure_ends_the_run),
-		cmocka_unit_test(test_waiting_under_a_spinlock_is_found),
-		cmocka_unit_test(test_spinning_for_ever_is_found),
-		cmocka_unit_test(test_disk_keeps_contents),
-		cmocka_unit_test(test_disk_faults_are_told),
-		cmocka_unit_test(test_disk_finds_a_stray_read),
-		cmocka_unit_test(test_freeing_under_io_is_found),
+	    cmocka_unit_test(test_prng_streams),
+	    cmocka_unit_test(test_clock_order),
+	    cmocka_unit_test(test_clock_ties_are_fifo),
+	    cmocka_unit_test(test_wait_and_wake),
+	    cmocka_unit_test(test_deadlock_is_found),
+	    cmocka_unit_test(test_wait_times_out),
+	    cmocka_unit_test(test_schedule_repeats),
+	    cmocka_unit_test(test_failure_ends_the_run),
+	    cmocka_unit_test(test_waiting_under_a_spinlock_is_found),
+	    cmocka_unit_test(test_spinning_for_ever_is_found),
+	    cmocka_unit_test(test_disk_keeps_contents),
+	    cmocka_unit_test(test_disk_faults_are_told),
+	    cmocka_unit_test(test_disk_finds_a_stray_read),
+	    cmocka_unit_test(test_freeing_under_io_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

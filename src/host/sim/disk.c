@@ -7,8 +7,7 @@
 
 static struct disk_slot *slot_of(struct sim *s, uint32_t area, uint64_t slot)
 {
-	if (area >= SIM_SWAP_MAX || slot == 0 ||
-	    slot >= s->disk.area[area].nr)
+	if (area >= SIM_SWAP_MAX || slot == 0 || slot >= s->disk.area[area].nr)
 		sim__fail(s, "there is no slot %llu in area %u",
 			  (unsigned long long)slot, area);
 	return &s->disk.area[area].slot[slot];
@@ -102,8 +101,8 @@ static void ended(void *arg)
 	s->disk.free_reqs = r;
 	s->disk.inflight--;
 	if (!list_empty(&s->disk.queue)) {
-		struct weir_io *next = list_first_entry(&s->disk.queue,
-							struct weir_io, link);
+		struct weir_io *next =
+		    list_first_entry(&s->disk.queue, struct weir_io, link);
 
 		list_del(&next->link);
 		start(s, next);
@@ -147,8 +146,8 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 	/* When does the machine fetch what it writes: now or at the end? The
 	 * host with a page table apart keeps the buffer of a frame that is
 	 * mapped under I/O, which is as good as now. */
-	io->host[0] = write && (s->cfg.mmu == SIM_MMU_UFFD ||
-				(prng_next(&d->prng) & 1));
+	io->host[0] =
+	    write && (s->cfg.mmu == SIM_MMU_UFFD || (prng_next(&d->prng) & 1));
 	if (io->nr < 1 || io->nr > WEIR_IO_PAGES_MAX)
 		sim__fail(s, "an I/O of %u pages", io->nr);
 	for (unsigned i = 0; i < io->nr; i++) {
@@ -171,8 +170,7 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 		start(s, io);
 }
 
-void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot,
-		       unsigned nr)
+void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++) {
 		struct disk_slot *d = slot_of(s, area, slot + i);
@@ -193,8 +191,8 @@ int sim__disk_init(struct sim *s)
 		if (!s->cfg.swap_slots[a])
 			continue;
 		d->area[a].nr = s->cfg.swap_slots[a];
-		d->area[a].slot = calloc(d->area[a].nr,
-					 sizeof(*d->area[a].slot));
+		d->area[a].slot =
+		    calloc(d->area[a].nr, sizeof(*d->area[a].slot));
 		if (!d->area[a].slot)
 			return -ENOMEM;
 	}

@@ -12,10 +12,10 @@
 #include "host/sim/sim.h"
 
 enum slot_state {
-	SLOT_EMPTY,   /* never written, or discarded */
+	SLOT_EMPTY, /* never written, or discarded */
 	SLOT_WRITTEN,
-	SLOT_TORN,    /* told as written; its checksum will not fit */
-	SLOT_FAILED   /* the last write failed */
+	SLOT_TORN,  /* told as written; its checksum will not fit */
+	SLOT_FAILED /* the last write failed */
 };
 
 struct disk_slot {

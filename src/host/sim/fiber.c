@@ -110,12 +110,12 @@ static void *first_frame(char *top, struct fiber_ctx *c)
 	*--sp = 0; /* keeps the stack aligned at the call in fiber_entry */
 	*--sp = 0;
 	*--sp = (uint64_t)(uintptr_t)sim__fiber_entry;
-	*--sp = 0;			       /* rbp */
-	*--sp = 0;			       /* rbx */
-	*--sp = (uint64_t)(uintptr_t)c;	       /* r12 */
+	*--sp = 0;                               /* rbp */
+	*--sp = 0;                               /* rbx */
+	*--sp = (uint64_t)(uintptr_t)c;          /* r12 */
 	*--sp = (uint64_t)(uintptr_t)fiber_main; /* r13 */
-	*--sp = 0;			       /* r14 */
-	*--sp = 0;			       /* r15 */
+	*--sp = 0;                               /* r14 */
+	*--sp = 0;                               /* r15 */
 	return sp;
 }
 #else /* __aarch64__ */
@@ -167,8 +167,8 @@ static void *first_frame(char *top, struct fiber_ctx *c)
 	uint64_t *sp = (uint64_t *)(top - 160);
 
 	memset(sp, 0, 160);
-	sp[0] = (uint64_t)(uintptr_t)c;		       /* x19 */
-	sp[1] = (uint64_t)(uintptr_t)fiber_main;       /* x20 */
+	sp[0] = (uint64_t)(uintptr_t)c;                 /* x19 */
+	sp[1] = (uint64_t)(uintptr_t)fiber_main;        /* x20 */
 	sp[11] = (uint64_t)(uintptr_t)sim__fiber_entry; /* x30 */
 	return sp;
 }

@@ -9,8 +9,7 @@
 
 #include <stddef.h>
 
-#if (defined(__x86_64__) || defined(__aarch64__)) &&                           \
-	!defined(WEIR_SIM_UCONTEXT)
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(WEIR_SIM_UCONTEXT)
 #define FIBER_ASM 1
 #else
 #define FIBER_ASM 0
@@ -23,8 +22,8 @@ struct fiber_ctx {
 	size_t bytes;
 	void (*fn)(void *arg);
 	void *arg;
-	void *asan_fake;	  /* address sanitizer's other stack */
-	const void *asan_bottom;  /* learnt for the starting context */
+	void *asan_fake;         /* address sanitizer's other stack */
+	const void *asan_bottom; /* learnt for the starting context */
 	size_t asan_size;
 	void *tsan; /* thread sanitizer's fiber */
 #if !FIBER_ASM

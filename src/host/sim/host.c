@@ -16,22 +16,22 @@
 void sim_config_default(struct sim_config *c)
 {
 	*c = (struct sim_config){
-		.cpus = 2,
-		.nodes = 1,
-		.mmu = SIM_MMU_BITS,
-		.contents = SIM_CONTENTS_FULL,
-		.span_pages = 8192,
-		.handlers_many = true,
-		.touch_ns = 50,
-		.fault_ns = 2000,
-		.read_ns = 80000,
-		.write_ns = 60000,
-		.page_ns = 2400,
-		.jitter_ns = 20000,
-		.queue_depth = 32,
-		.migrate_ppm = 100000,
-		.preempt_ppm = 50000,
-		.log_level = -1,
+	    .cpus = 2,
+	    .nodes = 1,
+	    .mmu = SIM_MMU_BITS,
+	    .contents = SIM_CONTENTS_FULL,
+	    .span_pages = 8192,
+	    .handlers_many = true,
+	    .touch_ns = 50,
+	    .fault_ns = 2000,
+	    .read_ns = 80000,
+	    .write_ns = 60000,
+	    .page_ns = 2400,
+	    .jitter_ns = 20000,
+	    .queue_depth = 32,
+	    .migrate_ppm = 100000,
+	    .preempt_ppm = 50000,
+	    .log_level = -1,
 	};
 	for (int i = 0; i < SIM_SWAP_MAX; i++)
 		c->swap_prio[i] = -1;
@@ -49,7 +49,8 @@ void sim__fail(struct sim *s, const char *fmt, ...)
 		va_end(ap);
 		if (s->obs.failed)
 			s->obs.failed(s->obs.ctx, s->why);
-		/* for a debugger: the failing task's stack is the current one */
+		/* for a debugger: the failing task's stack is the current one
+		 */
 		if (getenv("WEIR_SIM_ABORT"))
 			abort();
 	}
@@ -155,8 +156,8 @@ static void host_relax(struct weir_host *h)
 	sim__relax(sim__of(h));
 }
 
-static void __attribute__((noreturn)) host_panic(struct weir_host *h,
-						 const char *msg)
+static void __attribute__((noreturn))
+host_panic(struct weir_host *h, const char *msg)
 {
 	sim__fail(sim__of(h), "panic: %s", msg);
 }
@@ -178,7 +179,7 @@ static int host_oom_kill(struct weir_host *h, void *as)
 
 	/* While an address space changes, unmap() refuses; that passes, and is
 	 * no shortage. */
-	list_for_each_entry(q, &s->mmu.procs, link)
+	list_for_each_entry (q, &s->mmu.procs, link)
 		if (!q->dead && q->changing)
 			return -EAGAIN;
 	if (s->obs.oom_kill)
@@ -236,7 +237,7 @@ void sim_destroy(struct sim *s)
 
 	if (!s)
 		return;
-	list_for_each_entry_safe(p, tmp, &s->mmu.procs, link) {
+	list_for_each_entry_safe (p, tmp, &s->mmu.procs, link) {
 		s->mmu.ops->proc_free(p);
 		free(p);
 	}
@@ -264,12 +265,12 @@ static void boot_task(void *arg)
 	struct boot *b = arg;
 	struct sim *s = b->s;
 	struct engine_config ec = {
-		.host = &s->host,
-		.nr_cpus = s->cfg.cpus,
-		.nr_nodes = s->cfg.nodes,
-		.tunables = s->cfg.tunables,
-		.event = s->cfg.event,
-		.event_ctx = s->cfg.event_ctx,
+	    .host = &s->host,
+	    .nr_cpus = s->cfg.cpus,
+	    .nr_nodes = s->cfg.nodes,
+	    .tunables = s->cfg.tunables,
+	    .event = s->cfg.event,
+	    .event_ctx = s->cfg.event_ctx,
 	};
 
 	memcpy(ec.zone_pages, s->cfg.zone_pages, sizeof(ec.zone_pages));
@@ -485,8 +486,7 @@ int sim_fork(struct sim_proc *p, struct sim_proc **out)
 	struct sim *s = p->sim;
 	int rc;
 
-	if (s->cfg.mmu != SIM_MMU_BITS ||
-	    s->cfg.contents == SIM_CONTENTS_STAMP)
+	if (s->cfg.mmu != SIM_MMU_BITS || s->cfg.contents == SIM_CONTENTS_STAMP)
 		return -EOPNOTSUPP;
 	rc = sim_proc_create(s, out);
 	if (rc)

@@ -31,8 +31,8 @@ struct sim_proc {
 	_Atomic uint32_t changing; /* events told and not read: no map, unmap */
 	struct list_head posted;   /* events to be read */
 	struct list_head pending;  /* read, not yet applied to the books */
-	_Atomic uint32_t refs;	   /* handlers inside */
-	struct list_head stuck;	   /* accesses that wait for an answer */
+	_Atomic uint32_t refs;     /* handlers inside */
+	struct list_head stuck;    /* accesses that wait for an answer */
 };
 
 struct mmu_ops {

@@ -126,18 +126,18 @@ static int bits_mlock(struct sim_proc *p, uint64_t start, uint64_t end,
 }
 
 const struct mmu_ops sim__mmu_bits = {
-	.proc_init = bits_none,
-	.proc_free = bits_nothing,
-	.exit = bits_nothing,
-	.kill = bits_nothing,
-	.touch = bits_touch,
-	.mmap = bits_mmap,
-	.reg = bits_reg,
-	.munmap = bits_munmap,
-	.dontneed = bits_dontneed,
-	.move = bits_move,
-	.grow = bits_grow,
-	.mlock = bits_mlock,
+    .proc_init = bits_none,
+    .proc_free = bits_nothing,
+    .exit = bits_nothing,
+    .kill = bits_nothing,
+    .touch = bits_touch,
+    .mmap = bits_mmap,
+    .reg = bits_reg,
+    .munmap = bits_munmap,
+    .dontneed = bits_dontneed,
+    .move = bits_move,
+    .grow = bits_grow,
+    .mlock = bits_mlock,
 };
 
 void sim__bits_map(struct weir_host *h, void *as, struct weir_vec *v,
@@ -166,10 +166,9 @@ void sim__bits_unmap(struct weir_host *h, void *as, struct weir_vec *v,
 
 	sim__preempt(s);
 	for (unsigned i = 0; i < nr; i++)
-		v[i].status = prng_chance(&s->mmu.prng,
-					  s->cfg.rates.unmap_busy)
-				      ? -EBUSY
-				      : 0;
+		v[i].status = prng_chance(&s->mmu.prng, s->cfg.rates.unmap_busy)
+				  ? -EBUSY
+				  : 0;
 	sim__preempt(s);
 }
 

@@ -110,7 +110,7 @@ static void wake_range(struct sim_proc *p, uint64_t start, uint64_t end)
 {
 	struct stuck *w;
 
-	list_for_each_entry(w, &p->stuck, link) {
+	list_for_each_entry (w, &p->stuck, link) {
 		if (w->addr < start || w->addr >= end)
 			continue;
 		w->word = 1;
@@ -168,7 +168,7 @@ static void uffd_kill(struct sim_proc *p)
 	struct uffd_event *ev;
 
 	wake_range(p, 0, UINT64_MAX);
-	list_for_each_entry(ev, &p->posted, link)
+	list_for_each_entry (ev, &p->posted, link)
 		sim__wake(p->sim, &ev->read, UINT32_MAX);
 }
 
@@ -182,11 +182,11 @@ static int may_change(struct sim_proc *p, struct hw_page *h, uint64_t addr)
 		return -ENOENT;
 	if (p->changing)
 		return -EAGAIN;
-	list_for_each_entry(ev, &p->pending, link)
+	list_for_each_entry (ev, &p->pending, link)
 		if (sim__event_covers(ev, addr))
 			return -EAGAIN;
 	if (!h || (h->flags & (HW_MAPPED | HW_REGISTERED)) !=
-			  (HW_MAPPED | HW_REGISTERED))
+		      (HW_MAPPED | HW_REGISTERED))
 		return -ENOENT;
 	return 0;
 }
@@ -220,8 +220,7 @@ static void check_order(struct sim *s, const struct weir_vec *v, unsigned nr)
 	if (sim__self(s)->nr_locks)
 		sim__fail(s, "a host call that may sleep, under a spinlock");
 	for (unsigned i = 0; i < nr; i++)
-		if (v[i].addr % PAGE_SIZE ||
-		    (i && v[i].addr <= v[i - 1].addr))
+		if (v[i].addr % PAGE_SIZE || (i && v[i].addr <= v[i - 1].addr))
 			sim__fail(s, "a batch out of order");
 }
 
@@ -434,8 +433,7 @@ static int uffd_move(struct sim_proc *p, uint64_t from, uint64_t to,
 		*dst = *src;
 		*src = (struct hw_page){.pfn = PFN_NONE};
 		if (dst->pfn != PFN_NONE)
-			p->sim->ram.frame[dst->pfn].addr =
-				to + i * PAGE_SIZE;
+			p->sim->ram.frame[dst->pfn].addr = to + i * PAGE_SIZE;
 		known[i] = !!(dst->flags & HW_BOOKS);
 	}
 	return sim__uffd_tell(p, UFFD_REMAP, from, to, len, known);
@@ -496,9 +494,9 @@ static void uffd_free(struct sim_proc *p)
 	for (uint64_t i = 0; p->hw && i < p->span; i++)
 		free(p->hw[i].page);
 	free(p->hw);
-	list_for_each_entry_safe(ev, tmp, &p->posted, link)
+	list_for_each_entry_safe (ev, tmp, &p->posted, link)
 		sim__event_free(ev);
-	list_for_each_entry_safe(ev, tmp, &p->pending, link)
+	list_for_each_entry_safe (ev, tmp, &p->pending, link)
 		sim__event_free(ev);
 }
 
@@ -514,16 +512,16 @@ static void uffd_exit(struct sim_proc *p)
 }
 
 const struct mmu_ops sim__mmu_uffd = {
-	.proc_init = uffd_init,
-	.proc_free = uffd_free,
-	.exit = uffd_exit,
-	.kill = uffd_kill,
-	.touch = uffd_touch,
-	.mmap = uffd_mmap,
-	.reg = uffd_reg,
-	.munmap = uffd_munmap,
-	.dontneed = uffd_dontneed,
-	.move = uffd_move,
-	.grow = uffd_grow,
-	.mlock = uffd_mlock,
+    .proc_init = uffd_init,
+    .proc_free = uffd_free,
+    .exit = uffd_exit,
+    .kill = uffd_kill,
+    .touch = uffd_touch,
+    .mmap = uffd_mmap,
+    .reg = uffd_reg,
+    .munmap = uffd_munmap,
+    .dontneed = uffd_dontneed,
+    .move = uffd_move,
+    .grow = uffd_grow,
+    .mlock = uffd_mlock,
 };

@@ -22,9 +22,9 @@ int sim__ram_init(struct sim *s)
 	 * heap gives that one back to the next machine without page faults. */
 	r->mapped = r->size > RAM_SMALL;
 	if (r->mapped)
-		r->bytes = mmap(NULL, r->size, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-				-1, 0);
+		r->bytes =
+		    mmap(NULL, r->size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	else
 		r->bytes = aligned_alloc(PAGE_SIZE, r->size);
 	if (!r->bytes || r->bytes == MAP_FAILED) {
@@ -33,8 +33,7 @@ int sim__ram_init(struct sim *s)
 	}
 	if (!r->mapped)
 		memset(r->bytes, RAM_POISON_FREE, r->size);
-	if (s->cfg.contents == SIM_CONTENTS_NONE &&
-	    s->cfg.mmu == SIM_MMU_BITS)
+	if (s->cfg.contents == SIM_CONTENTS_NONE && s->cfg.mmu == SIM_MMU_BITS)
 		return 0;
 	r->stamp = calloc(r->nr, sizeof(*r->stamp));
 	r->frame = calloc(r->nr, sizeof(*r->frame));

@@ -25,7 +25,7 @@ struct ram_frame {
 struct ram {
 	uint8_t *bytes; /* 4096 for each frame, populated when touched */
 	size_t size;
-	bool mapped; /* bytes came from mmap, not from the heap */
+	bool mapped;     /* bytes came from mmap, not from the heap */
 	uint64_t *stamp; /* SIM_CONTENTS_STAMP */
 	struct ram_frame *frame;
 	uint64_t nr;

@@ -72,8 +72,7 @@ static void switch_to(struct sim *s, struct fiber *next)
 		return;
 	if (s->cfg.migrate_ppm && !(next->task.flags & PF_KSWAPD) &&
 	    prng_chance(&sc->prng, s->cfg.migrate_ppm))
-		next->task.cpu =
-			(uint32_t)prng_below(&sc->prng, s->cfg.cpus);
+		next->task.cpu = (uint32_t)prng_below(&sc->prng, s->cfg.cpus);
 	sc->nr_switches++;
 	sc->current = next;
 	fiber_ctx_switch(&prev->ctx, &next->ctx, prev->state == FIBER_DONE);
@@ -149,7 +148,7 @@ bool sim__idle(struct sim *s)
 
 	if (sc->nr_run)
 		return false;
-	list_for_each_entry(f, &sc->all, all) {
+	list_for_each_entry (f, &sc->all, all) {
 		if (f == sc->current || f->state == FIBER_DONE)
 			continue;
 		if (f->state == FIBER_STALLED || (!f->program && f->timer.pos))
@@ -255,7 +254,7 @@ void sim__wake(struct sim *s, _Atomic uint32_t *word, unsigned nr)
 	while (nr) {
 		struct fiber *young = NULL, *old = NULL;
 
-		list_for_each_entry(f, h, wait) {
+		list_for_each_entry (f, h, wait) {
 			if (f->word != word)
 				continue;
 			if (!young)
@@ -300,9 +299,8 @@ static void fiber_start(void *arg)
 	abort();
 }
 
-int sim__task_new(struct sim *s, const char *name, uint32_t flags,
-		  bool program, void (*fn)(void *arg), weir_worker_fn *worker,
-		  void *arg)
+int sim__task_new(struct sim *s, const char *name, uint32_t flags, bool program,
+		  void (*fn)(void *arg), weir_worker_fn *worker, void *arg)
 {
 	struct sched *sc = &s->sched;
 	struct fiber *f = calloc(1, sizeof(*f));
@@ -360,7 +358,7 @@ void sim__mark_killed(struct sim *s, struct sim_proc *p)
 {
 	struct fiber *f;
 
-	list_for_each_entry(f, &s->sched.all, all)
+	list_for_each_entry (f, &s->sched.all, all)
 		if (f->proc == p)
 			f->task.flags |= PF_EXITING;
 }
@@ -397,7 +395,7 @@ void sim__sched_dump(struct sim *s, void (*out)(void *ctx, const char *line),
 		 "time %" PRIu64 " ns, %" PRIu64 " switches, %zu timers",
 		 sc->clock.now, sc->nr_switches, sc->clock.nr);
 	out(ctx, line);
-	list_for_each_entry(f, &sc->all, all) {
+	list_for_each_entry (f, &sc->all, all) {
 		if (f->state == FIBER_DONE)
 			continue;
 		if (f->state == FIBER_WAITING)
@@ -443,7 +441,7 @@ void sim__sched_exit(struct sim *s)
 	struct sched *sc = &s->sched;
 	struct fiber *f, *tmp;
 
-	list_for_each_entry_safe(f, tmp, &sc->all, all) {
+	list_for_each_entry_safe (f, tmp, &sc->all, all) {
 		fiber_ctx_destroy(&f->ctx);
 		free(f);
 	}

@@ -35,14 +35,14 @@ struct fiber {
 	struct list_head all;
 	struct list_head wait; /* in sched.waiters while WAITING on a word */
 	enum fiber_state state;
-	bool program;	/* sim_run() lasts until all of these have ended */
+	bool program; /* sim_run() lasts until all of these have ended */
 	bool timed_out;
 	_Atomic uint32_t *word;
-	uint64_t since;	/* when it began to wait */
+	uint64_t since; /* when it began to wait */
 	struct sim_timer timer;
 	void (*fn)(void *arg);
 	weir_worker_fn *worker; /* or this one, with the engine */
-	struct sim_proc *proc;	/* it works for this process now */
+	struct sim_proc *proc;  /* it works for this process now */
 	void *arg;
 	char name[24];
 };
@@ -70,9 +70,8 @@ void sim__sched_init(struct sim *s);
 void sim__sched_exit(struct sim *s);
 
 /* 0 or -ENOMEM. fn or worker. */
-int sim__task_new(struct sim *s, const char *name, uint32_t flags,
-		  bool program, void (*fn)(void *arg), weir_worker_fn *worker,
-		  void *arg);
+int sim__task_new(struct sim *s, const char *name, uint32_t flags, bool program,
+		  void (*fn)(void *arg), weir_worker_fn *worker, void *arg);
 /* Runs until every program task has ended. 0, or -EIO when the run failed. */
 int sim__sched_run(struct sim *s);
 

@@ -78,15 +78,15 @@ struct sim_config {
 	/* time, ns */
 	uint64_t touch_ns, fault_ns;
 	uint64_t read_ns, write_ns; /* of one request */
-	uint64_t page_ns;	    /* of each further page */
-	uint64_t jitter_ns;	    /* 0 .. jitter more */
+	uint64_t page_ns;           /* of each further page */
+	uint64_t jitter_ns;         /* 0 .. jitter more */
 	uint32_t queue_depth;
 	/* the run fails beyond; 0 = no limit */
 	uint64_t time_max_ns, points_max;
 
 	/* odds, ppm */
-	uint32_t preempt_ppm;  /* another task at a scheduling point */
-	uint32_t stall_ppm;    /* off the processor for 0 .. stall_ns */
+	uint32_t preempt_ppm; /* another task at a scheduling point */
+	uint32_t stall_ppm;   /* off the processor for 0 .. stall_ns */
 	uint64_t stall_ns;
 	uint32_t spurious_ppm; /* waits that return early */
 	uint32_t migrate_ppm;  /* another CPU after a switch */
@@ -128,7 +128,7 @@ int sim_run(struct sim *s);
 int sim_call(struct sim *s, void (*fn)(void *arg), void *arg);
 /* Ends the run now; [task] or any. */
 void sim__fail(struct sim *s, const char *fmt, ...)
-	__attribute__((noreturn, format(printf, 2, 3)));
+    __attribute__((noreturn, format(printf, 2, 3)));
 const char *sim_why(const struct sim *s);
 void sim_dump(struct sim *s, void (*out)(void *ctx, const char *line),
 	      void *ctx);
@@ -199,7 +199,7 @@ int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock);
 uint64_t sim_resident(const struct sim *s);
 
 struct sim_disk_stats {
-	uint64_t reads, writes;		    /* requests */
+	uint64_t reads, writes;             /* requests */
 	uint64_t pages_read, pages_written; /* pages, errors included */
 	uint64_t read_errors, write_errors; /* pages */
 	uint32_t inflight_max;

@@ -11,11 +11,7 @@
 #include "host/sim/sched.h"
 #include "host/sim/sim.h"
 
-enum sim_stream {
-	SIM_STREAM_SCHED = 1,
-	SIM_STREAM_DISK,
-	SIM_STREAM_MMU
-};
+enum sim_stream { SIM_STREAM_SCHED = 1, SIM_STREAM_DISK, SIM_STREAM_MMU };
 
 #define SIM_META_MAX 256
 

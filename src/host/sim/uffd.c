@@ -182,8 +182,8 @@ static void catch_up(struct sim_proc *p)
 {
 	read_events(p);
 	while (!list_empty(&p->pending)) {
-		struct uffd_event *ev = list_first_entry(
-			&p->pending, struct uffd_event, link);
+		struct uffd_event *ev =
+		    list_first_entry(&p->pending, struct uffd_event, link);
 
 		apply(p, ev);
 		list_del(&ev->link);
@@ -393,8 +393,10 @@ static void serve(struct sim_proc *p, uint64_t addr, unsigned flags)
 				  (unsigned long long)addr, rc);
 		}
 		if (try > FAULT_TRIES)
-			sim__fail(s, "no progress: fault at %llx answers %d "
-				  "for ever", (unsigned long long)addr, rc);
+			sim__fail(s,
+				  "no progress: fault at %llx answers %d "
+				  "for ever",
+				  (unsigned long long)addr, rc);
 	}
 	return;
 wake:
@@ -438,7 +440,7 @@ static bool apply_some(struct sim *s)
 {
 	struct sim_proc *p;
 
-	list_for_each_entry(p, &s->mmu.procs, link) {
+	list_for_each_entry (p, &s->mmu.procs, link) {
 		if (list_empty(&p->pending) || p->dead || p->applying)
 			continue;
 		p->refs++;
@@ -474,7 +476,7 @@ static void reader(void *arg)
 		struct sim_proc *p;
 		bool any = false;
 
-		list_for_each_entry(p, &s->mmu.procs, link)
+		list_for_each_entry (p, &s->mmu.procs, link)
 			any |= read_events(p);
 		if (any)
 			sim__uffd_ring(s);

@@ -10,22 +10,22 @@
 #define TRIES_MAX 20000
 
 enum {
-	HW_MAPPED = 1 << 0,	/* the program has a mapping here */
+	HW_MAPPED = 1 << 0,     /* the program has a mapping here */
 	HW_REGISTERED = 1 << 1, /* with userfaultfd */
 	HW_PRESENT = 1 << 2,
 	HW_WRITE = 1 << 3,
 	HW_LOCKED = 1 << 4,
 	HW_POISON = 1 << 5,
-	HW_BOOKS = 1 << 6,	/* the host has told the engine of the mapping */
-	HW_COUNTED = 1 << 7	/* in mmu.resident: the engine has a frame for it */
+	HW_BOOKS = 1 << 6,  /* the host has told the engine of the mapping */
+	HW_COUNTED = 1 << 7 /* in mmu.resident: the engine has a frame for it */
 };
 
 struct hw_page {
 	uint8_t flags;
 	uint8_t region_flags; /* of the mmap */
-	bool was_write;	      /* being taken out: no writes meanwhile */
-	pfn_t pfn;	      /* PFN_NONE: not put there by the engine */
-	uint64_t stamp;	      /* contents, one of the two */
+	bool was_write;       /* being taken out: no writes meanwhile */
+	pfn_t pfn;            /* PFN_NONE: not put there by the engine */
+	uint64_t stamp;       /* contents, one of the two */
 	void *page;
 };
 
@@ -35,7 +35,7 @@ struct uffd_event {
 	struct list_head link;
 	enum uffd_what what;
 	uint64_t start, to, len;
-	uint8_t *known;		/* REMAP: pages that the books know */
+	uint8_t *known; /* REMAP: pages that the books know */
 	_Atomic uint32_t read;
 	unsigned holders;
 };

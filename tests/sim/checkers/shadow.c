@@ -42,7 +42,7 @@ void lost_add(struct lost_set *l, uint64_t value)
 		for (size_t i = 0; i < old.max; i++)
 			if (old.slot[i])
 				l->slot[lost_find(l, old.slot[i] - 1)] =
-					old.slot[i];
+				    old.slot[i];
 		free(old.slot);
 	}
 	if (!lost_has(l, value))
@@ -55,7 +55,8 @@ bool lost_has(const struct lost_set *l, uint64_t value)
 	return l->max && l->slot[lost_find(l, value)];
 }
 
-/* --- pages ------------------------------------------------------------------ */
+/* --- pages ------------------------------------------------------------------
+ */
 
 static struct shadow_page *at(const struct shadow *h, uint64_t addr)
 {
@@ -142,7 +143,7 @@ void shadow_move(struct shadow *h, uint64_t from, uint64_t to, uint64_t len)
 		d->flags = s->flags & (SHADOW_MAPPED | SHADOW_LOST);
 		d->data = s->data;
 		s->data = NULL;
-		s->flags &= (uint8_t)~(SHADOW_MAPPED | SHADOW_LOST);
+		s->flags &= (uint8_t) ~(SHADOW_MAPPED | SHADOW_LOST);
 	}
 }
 
@@ -169,7 +170,8 @@ bool shadow_in_flux(const struct shadow *h, uint64_t addr)
 	return at(h, addr)->flux;
 }
 
-/* --- accesses --------------------------------------------------------------- */
+/* --- accesses ---------------------------------------------------------------
+ */
 
 static uint64_t stamp_of(const struct shadow_page *p)
 {
@@ -192,7 +194,8 @@ static bool wrong(struct shadow *h, uint64_t addr, const char *what,
 {
 	snprintf(h->why, sizeof(h->why),
 		 "page %" PRIx64 ": %s (found %" PRIx64 ", expected %" PRIx64
-		 ")", addr, what, found, want);
+		 ")",
+		 addr, what, found, want);
 	return false;
 }
 
@@ -220,8 +223,8 @@ bool shadow_check(struct shadow *h, uint64_t addr, const void *data)
 			memcpy(&w, (char *)p->data + i, 8);
 		memcpy(&f, (const char *)data + i, 8);
 		if (f != w)
-			return wrong(h, addr, i ? "wrong inside" : "wrong",
-				     f, w);
+			return wrong(h, addr, i ? "wrong inside" : "wrong", f,
+				     w);
 	}
 	return true;
 }
@@ -244,8 +247,7 @@ bool shadow_error(struct shadow *h, uint64_t addr, int err)
 	return true;
 }
 
-void shadow_write(struct shadow *h, uint64_t addr, void *data,
-		  struct prng *rnd)
+void shadow_write(struct shadow *h, uint64_t addr, void *data, struct prng *rnd)
 {
 	struct shadow_page *p = at(h, addr);
 	uint64_t stamp = ++*h->next_stamp, w;
