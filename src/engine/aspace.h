@@ -7,8 +7,9 @@
  * BUSY). Addresses are page aligned; end is exclusive; -EINVAL otherwise.
  *
  * Each operation goes on in steps, each step whole under the lock. Faults and
- * reclaim may run between them; two operations on overlapping ranges at once
- * are the host's to avoid. What a fault may count on:
+ * reclaim may run between them; two operations at once that change regions
+ * (neighbours merge), or on overlapping ranges, are the host's to avoid. What a
+ * fault may count on:
  *   - while an entry is BUSY, some region covers its address and its page
  *     table stays. The region may have been split, merged or given other
  *     flags meanwhile: look it up again with weir__region_find.

@@ -130,7 +130,8 @@ struct weir_host_ops {
 	 * go and take the fault again; -ENOENT no such mapping any more;
 	 * -EEXIST something is there already; -ENOMEM. Where status is not 0
 	 * the contents are still in hand. Wakes threads waiting at the address
-	 * where status is 0.
+	 * where status is 0. A write of the frame may be under way: the host
+	 * keeps what it writes until that has ended.
 	 */
 	void (*map)(struct weir_host *h, void *as, struct weir_vec *v,
 		    unsigned nr);

@@ -338,11 +338,40 @@ static void unlock_pages(struct task *t, struct area *a)
 	a->lock_start = a->lock_end = 0;
 }
 
+/* [start, end) is about to go from the area: it keeps the larger rest. */
+static void area_cut(struct area *a, uint64_t start, uint64_t end)
+{
+	if (start - a->start >= a->end - end)
+		a->end = start;
+	else
+		a->start = end;
+	if (a->start == a->end)
+		a->start = a->end = 0;
+}
+
+/* The other rest, if there is one, becomes an area of its own. */
+static void area_rest(struct prog *g, const struct area *old, uint64_t start,
+		      uint64_t end, const struct area *kept)
+{
+	uint64_t from = old->start, to = start;
+	struct area *b = free_area(g);
+
+	if (kept->end == start) {
+		from = end;
+		to = old->end;
+	}
+	if (!b || !kept->end || from >= to)
+		return;
+	b->start = from;
+	b->end = to;
+	b->lock_start = b->lock_end = 0;
+}
+
 static void op_unmap(struct task *t)
 {
 	struct prog *g = t->g;
-	struct area *a = some_area(t, true);
-	uint64_t start, end, old_start, old_end;
+	struct area *a = some_area(t, true), old;
+	uint64_t start, end;
 	int rc;
 
 	if (!a)
@@ -358,48 +387,20 @@ static void op_unmap(struct task *t)
 		unlock_pages(t, a);
 		sub_range(t, a, &start, &end);
 	}
-	old_start = a->start;
-	old_end = a->end;
+	old = *a;
 	shadow_flux(&g->sh, start, end, true);
-	/* of what is left on both sides the larger is kept */
-	if (start - a->start >= a->end - end)
-		a->end = start;
-	else
-		a->start = end;
-	if (a->start == a->end)
-		a->start = a->end = 0;
+	area_cut(a, start, end);
 	say(g, "munmap", start, end, 1);
 	rc = sim_munmap(g->p, start, end);
 	say(g, "munmap", start, end, rc);
-	if (!done(t, rc, "munmap") && rc == -ENOMEM) {
-		/* nothing happened */
-		shadow_settled(&g->sh, start, end);
-		a->start = old_start;
-		a->end = old_end;
-		a->busy = false;
-		return;
-	}
-	shadow_unmap(&g->sh, start, end);
 	shadow_settled(&g->sh, start, end);
-	reserve(g, start, end, false);
-	g->mapped -= (end - start) / PAGE;
-	/* what is on the other side becomes an area, or goes too */
-	if (a->end && a->end == start && end < old_end) {
-		struct area *b = free_area(g);
-
-		if (b) {
-			b->start = end;
-			b->end = old_end;
-			b->lock_start = b->lock_end = 0;
-		}
-	} else if (a->end && a->start == end && old_start < start) {
-		struct area *b = free_area(g);
-
-		if (b) {
-			b->start = old_start;
-			b->end = start;
-			b->lock_start = b->lock_end = 0;
-		}
+	if (!done(t, rc, "munmap") && rc == -ENOMEM) {
+		*a = old; /* nothing happened */
+	} else {
+		shadow_unmap(&g->sh, start, end);
+		reserve(g, start, end, false);
+		g->mapped -= (end - start) / PAGE;
+		area_rest(g, &old, start, end, a);
 	}
 	a->busy = false;
 }
