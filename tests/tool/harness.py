@@ -59,9 +59,11 @@ class Place:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def call(self, *args, env=None, stdin=None, prefix=(), cwd=None):
+        # What takes longer than this hangs, on any machine.
         p = subprocess.run([*prefix, str(self.weir), *map(str, args)],
                            env=clean_env(env), input=stdin, cwd=cwd,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           timeout=600)
         return Result(p.returncode, p.stdout.decode(), p.stderr.decode())
 
     def start(self, *args, env=None):

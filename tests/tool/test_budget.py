@@ -78,6 +78,20 @@ def test_fork_with_evicted_pages():
     expect(P.run(P.grow, "40", "2", "fork"), 0, out="40 2 right")
 
 
+def test_a_child_counts_only_what_it_did():
+    r = P.run("python3", "-c",
+              "import os\n"
+              "x = [bytes([i % 256]) * 4096 for i in range(12000)]\n"
+              "n = sum(b[7] for b in x) + sum(b[9] for b in x)\n"
+              "pid = os.fork()\n"
+              "if not pid: os._exit(0)\n"
+              "os.waitpid(pid, 0)\n")
+    expect(r, 0)
+    # wherever python3 is a script, other processes come before
+    out = sorted(p["stats"]["pswpout"] for p in r.report["processes"])
+    assert out[-1] > 8000 and sum(out[:-1]) < out[-1] / 2, out
+
+
 def test_exec_with_evicted_pages():
     expect(P.run(P.grow, "40", "1", "exec"), 0, out="40 1 right")
 

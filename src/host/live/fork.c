@@ -184,6 +184,9 @@ void fork_child(struct live *l)
 	if (!l->slot)
 		l->slot = l->spare_slot;
 	l->slot->flags |= WEIR_SLOT_FORKED;
+	/* What the parent did is in the parent's slot. */
+	for (unsigned i = 0; i < NR_STATS; i++)
+		l->stats_before[i] = weir__stat_read(&l->engine, i);
 	l->slot->parent_pid = sys_getppid();
 	l->state = active ? LIVE_CHILD
 			  : l->state == LIVE_FORKING ? LIVE_FAR : l->state;

@@ -84,6 +84,7 @@ struct live {
 	struct weir_config *cfg;
 	struct weir_slot *slot;
 	struct weir_slot *spare_slot; /* when there is none in `shared` */
+	int64_t stats_before[NR_STATS]; /* at the fork that made us */
 	uint64_t budget;
 	_Atomic uint32_t state; /* enum live_state; a futex */
 

@@ -98,8 +98,10 @@ void watch_publish(struct live *l)
 		  (long long)l->arena.garbage,
 		  (unsigned long long)frames_in_use(l),
 		  (unsigned long long)l->engine.nr_frames, regions_backlog(l));
+	/* Levels as they are; of what is counted, this process's own share. */
 	for (unsigned i = 0; i < NR_STATS; i++)
-		w->stats[i] = weir__stat_read(&l->engine, i);
+		w->stats[i] = weir__stat_read(&l->engine, i) -
+			      (i < STAT_pgalloc ? 0 : l->stats_before[i]);
 	weir_slot_level(&w->managed_bytes, &w->managed_peak_bytes,
 			frames_in_use(l) * PAGE_SIZE);
 	weir_slot_level(&w->overhead_bytes, &w->overhead_peak_bytes,
