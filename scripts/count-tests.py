@@ -18,8 +18,15 @@ def reasons(text):
     return re.findall(r"(?im)(?:# SKIP|^SKIP:?)\s*(.*)", text or "")
 
 
+def last_words(t, lines=25):
+    """The end of what a failed test printed, errors last."""
+    said = (t.get("stdout") or "").splitlines()[-lines:]
+    return said + (t.get("stderr") or "").splitlines()[-lines:]
+
+
 def main(paths):
     passed = failed = 0
+    bad = []
     for path in paths:
         way = os.path.basename(os.path.dirname(os.path.dirname(path)))
         tests = []
@@ -40,7 +47,12 @@ def main(paths):
                 print("skipped %s: %s" % (name, "; ".join(said) or "no reason"))
             else:
                 failed += 1
-                print("FAILED %s (%s)" % (name, t["result"]))
+                bad.append((name, t))
+    # After everything else, so that a cut-off log still tells why.
+    for name, t in bad:
+        print("FAILED %s (%s)" % (name, t["result"]))
+        for line in last_words(t):
+            print("    " + line)
     print("%d passed, %d failed" % (passed, failed))
     return 1 if failed else 0
 

@@ -20,7 +20,7 @@ static unsigned zones_of(const struct engine_config *cfg)
 {
 	unsigned nr = 0;
 
-	for (unsigned n = 0; n < cfg->nr_nodes; n++)
+	for (unsigned n = 0; n < cfg->nr_nodes && n < MAX_NODES; n++)
 		for (unsigned i = 0; i < MAX_ZONES; i++)
 			if (cfg->zone_pages[n][i] && i + 1 > nr)
 				nr = i + 1;
