@@ -262,10 +262,11 @@ struct trace_info {
 	enum trace_format format;
 	enum trace_packing packing;
 	/*
-	 * The format can say mmap: a page that no mmap covers is an error of
-	 * the trace. Otherwise (pages, arc, lackey, csv, oracleGeneral) every
-	 * page that is touched is there, and whether it is anonymous memory or
-	 * page cache is for the reader's user to decide.
+	 * The trace says mmap: a touch of a page that no mmap covers is an
+	 * error of the trace. Otherwise (pages, arc, lackey, csv,
+	 * oracleGeneral, and what was converted from them) every page that is
+	 * touched is there, may have any 64-bit number, and whether it is
+	 * anonymous memory or page cache is for the reader's user to decide.
 	 */
 	bool has_regions;
 	bool has_time; /* every event has a time */
@@ -281,11 +282,12 @@ void trace_reader_info(const struct trace_reader *r, struct trace_info *info);
 struct trace_writer;
 
 /*
- * Writes TRACE_FMT_TEXT or TRACE_FMT_BINARY to `to`, which stays the caller's
- * to close. 0, or -errno (-EINVAL for another format, -ENOMEM).
+ * Writes to `to`, which stays the caller's to close. Of info, format
+ * (TRACE_FMT_TEXT or TRACE_FMT_BINARY), has_regions and has_time count. 0, or
+ * -errno (-EINVAL for another format, -ENOMEM).
  */
 int trace_writer_open(struct trace_writer **out, FILE *to,
-		      enum trace_format format);
+		      const struct trace_info *info);
 /* 0, -EIO and kin when `to` refuses, -EINVAL for an event that no reader
  * would accept; the error stays. */
 int trace_write(struct trace_writer *w, const struct trace_event *ev,
