@@ -2,6 +2,7 @@
 /* The tables of ops and words, and what every event must hold. */
 #include "trace/internal.h"
 
+#include <errno.h>
 #include <string.h>
 
 const struct trace_op_info trace__ops[NR_TRACE_OPS] = {
@@ -47,6 +48,82 @@ const char *const *trace__kinds(char field, unsigned *nr)
 	}
 }
 
+/* The place of a field of 64 bits, or NULL. */
+static uint64_t *field64(struct trace_event *ev, char field)
+{
+	switch (field) {
+	case 'p':
+	case 'o':
+	case 'i':
+	case 'h':
+	case 'y':
+		return &ev->page;
+	case 'n':
+	case 'b':
+	case 'v':
+		return &ev->nr;
+	case 'q':
+	case 'F':
+	case 'j':
+		return &ev->to;
+	case 'm':
+		return &ev->to_nr;
+	default:
+		return NULL;
+	}
+}
+
+int trace__field_set(struct trace_event *ev, char field, uint64_t value)
+{
+	uint64_t *place = field64(ev, field);
+
+	if (place) {
+		*place = value;
+		return 0;
+	}
+	switch (field) {
+	case 'f':
+	case 'c':
+	case 'g':
+	case 'a':
+		ev->file = (uint32_t)value;
+		return ev->file == value ? 0 : -ERANGE;
+	case 'P':
+		ev->access = (uint8_t)value;
+		return ev->access == value ? 0 : -ERANGE;
+	default:
+		ev->kind = (uint8_t)value;
+		return ev->kind == value ? 0 : -ERANGE;
+	}
+}
+
+uint64_t trace__field_get(const struct trace_event *ev, char field)
+{
+	struct trace_event copy = *ev;
+	const uint64_t *place = field64(&copy, field);
+
+	if (place)
+		return *place;
+	if (strchr("fcga", field))
+		return ev->file;
+	return field == 'P' ? ev->access : ev->kind;
+}
+
+uint16_t trace__flag(unsigned op, const char *p, const char *end)
+{
+	const char *word = trace__ops[op].words;
+	unsigned left = trace__ops[op].flags;
+
+	for (; left; left &= left - 1) {
+		size_t len = strcspn(word, " ");
+
+		if ((size_t)(end - p) == len && !memcmp(p, word, len))
+			return (uint16_t)(left & -left);
+		word += len + (word[len] == ' ');
+	}
+	return 0;
+}
+
 static bool touch_fits(const struct trace_event *ev)
 {
 	__int128 last = (__int128)ev->page +
@@ -64,14 +141,16 @@ static bool name_fits(const struct trace_event *ev, bool any)
 {
 	if (!ev->text || strnlen(ev->text, TRACE_TEXT_MAX + 1) != ev->text_len)
 		return false;
+	if (any && (*ev->text == ' ' || *ev->text == '\t'))
+		return false; /* a reader of text skips them */
 	for (const char *p = ev->text; *p; p++) {
 		unsigned char c = (unsigned char)*p;
 
 		/* A rest of a line may hold all but the line's end. */
-		if (any ? c < ' ' : (c <= ' ' || c == '#' || c == 127))
+		if (any ? c < ' ' && c != '\t' : c <= ' ' || c == '#')
 			return false;
 	}
-	return any || ev->text_len;
+	return true;
 }
 
 /* What one field of an event must hold. */
@@ -108,6 +187,10 @@ static const char *field_wrong(const struct trace_event *ev, char field,
 			return "a name without blanks";
 		if (!ev->text_len && !optional)
 			return "a name";
+		/* In a text trace nobody could tell it from a flag. */
+		if (ev->text_len &&
+		    trace__flag(ev->op, ev->text, ev->text + ev->text_len))
+			return "a name that is no flag of this event";
 		break;
 	case 'R':
 		if (ev->text_len && !name_fits(ev, true))

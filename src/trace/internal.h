@@ -75,6 +75,9 @@ int trace__fail_line(struct trace_reader *r, const char *found, size_t len,
 		     const char *expected);
 int trace__fail_byte(struct trace_reader *r, uint64_t place, const char *fmt,
 		     ...) __attribute__((format(printf, 3, 4)));
+/* The trace as a whole at this line. */
+int trace__fail_at(struct trace_reader *r, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* The caller's options do not fit this trace: -EINVAL. */
 int trace__fail_option(struct trace_reader *r, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -145,6 +148,12 @@ extern const char *const trace__limits[NR_TRACE_LIMITS];
 
 /* The names that ev.kind of this field letter may have, or NULL. */
 const char *const *trace__kinds(char field, unsigned *nr);
+
+/* A field by its letter in ops.def, all but T and R. 0, or -ERANGE. */
+int trace__field_set(struct trace_event *ev, char field, uint64_t value);
+uint64_t trace__field_get(const struct trace_event *ev, char field);
+/* The flag of this op that the word names, or 0. */
+uint16_t trace__flag(unsigned op, const char *p, const char *end);
 
 /* NULL, or what every event of this op must hold and this one does not. */
 const char *trace__event_wrong(const struct trace_event *ev);

@@ -88,6 +88,18 @@ int trace__fail_line(struct trace_reader *r, const char *found, size_t len,
 			 r->name, (unsigned long long)r->line, text, expected);
 }
 
+int trace__fail_at(struct trace_reader *r, const char *fmt, ...)
+{
+	char text[300];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return set_error(r, -EBADMSG, "%.150s, line %llu: %s", r->name,
+			 (unsigned long long)r->line, text);
+}
+
 int trace__fail_byte(struct trace_reader *r, uint64_t place, const char *fmt,
 		     ...)
 {

@@ -3,9 +3,9 @@
  * The bytes of a trace: from a file, standard input or memory, unpacked when
  * they are gzip or zstd, through one window of constant size.
  *
- * What is not read yet stands at data[pos] to data[len - 1]; SOURCE_PAD bytes
- * behind that may be read, too, so that a decoder can load words without
- * looking where the window ends.
+ * What is not read yet stands at data[pos] to data[len - 1]; behind that stand
+ * SOURCE_PAD bytes of zeros, so that a decoder may look where the window ends
+ * once for each record and not for each byte.
  */
 #ifndef WEIR_TRACE_SOURCE_H
 #define WEIR_TRACE_SOURCE_H
@@ -17,7 +17,7 @@
 #include "trace/trace.h"
 
 #define SOURCE_WINDOW (256u << 10)
-#define SOURCE_PAD    16u
+#define SOURCE_PAD    512u
 
 struct source {
 	uint8_t *data; /* SOURCE_WINDOW + SOURCE_PAD */
