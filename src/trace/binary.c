@@ -62,9 +62,8 @@ static int bad_number(struct trace_reader *r, const uint8_t *p)
 }
 
 /* NULL after an error. p is behind the tag. */
-static inline const uint8_t *read_touch(struct trace_reader *r,
-					struct trace_event *ev,
-					const uint8_t *p)
+static inline const uint8_t *
+read_touch(struct trace_reader *r, struct trace_event *ev, const uint8_t *p)
 {
 	const uint8_t *begin = p - 1;
 	unsigned tag = p[-1], bytes;
@@ -80,8 +79,8 @@ static inline const uint8_t *read_touch(struct trace_reader *r,
 		r->time += delta;
 	}
 	bytes = binary_bytes[tag >> TOUCH_BYTES_SHIFT & 7];
-	fold = load64(p) & (bytes == 8 ? UINT64_MAX :
-					 (UINT64_C(1) << 8 * bytes) - 1);
+	fold = load64(p) &
+	       (bytes == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * bytes) - 1);
 	p += bytes;
 	r->last_page += (uint64_t)binary_unfold(fold);
 	trace__touch(r, ev, r->last_page, 1, binary_access[tag & 3]);
@@ -195,9 +194,9 @@ static const uint8_t *read_state(struct trace_reader *r, const uint8_t *p)
 	return p;
 wrong:
 	trace__fail_byte(r, place_of(r, begin), "a %s out of range",
-			 tag == TAG_TIME    ? "time" :
-			 tag == TAG_PROCESS ? "process number" :
-					      "CPU number");
+			 tag == TAG_TIME      ? "time"
+			 : tag == TAG_PROCESS ? "process number"
+					      : "CPU number");
 	return NULL;
 }
 
@@ -352,15 +351,18 @@ static int binary_start(struct trace_reader *r)
 	p = s->data;
 	if (source_left(s) < BINARY_HEAD_BYTES ||
 	    memcmp(p, TRACE_MAGIC, sizeof(TRACE_MAGIC) - 1))
-		return trace__fail_byte(r, 0, "the head of a binary trace is "
-					      "expected");
+		return trace__fail_byte(r, 0,
+					"the head of a binary trace is "
+					"expected");
 	if (p[8] != BINARY_VERSION)
-		return trace__fail_byte(r, 8, "version %u, where %u is "
-					      "expected",
+		return trace__fail_byte(r, 8,
+					"version %u, where %u is "
+					"expected",
 					p[8], BINARY_VERSION);
 	if (p[9] & ~(BINARY_BARE | BINARY_TIMED) || load64(p + 8) >> 16)
-		return trace__fail_byte(r, 9, "flags that version 1 does not "
-					      "have");
+		return trace__fail_byte(r, 9,
+					"flags that version 1 does not "
+					"have");
 	r->has_regions = !(p[9] & BINARY_BARE);
 	r->has_time = p[9] & BINARY_TIMED;
 	XXH64_reset(&r->sum, 0);

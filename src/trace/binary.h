@@ -26,18 +26,18 @@
 
 #include <stdint.h>
 
-#define BINARY_VERSION	  1
+#define BINARY_VERSION    1
 #define BINARY_HEAD_BYTES 16u
 
 enum { BINARY_BARE = 1 << 0, BINARY_TIMED = 1 << 1 };
 
 enum {
-	TAG_END = 0,	 /* varint: events; 8 bytes: XXH64 of all before */
-	TAG_TIME = 1,	 /* varint: nanoseconds since the last time, or since
+	TAG_END = 0,     /* varint: events; 8 bytes: XXH64 of all before */
+	TAG_TIME = 1,    /* varint: nanoseconds since the last time, or since
 			  * 0 the first time */
 	TAG_PROCESS = 2, /* varint */
-	TAG_CPU = 3,	 /* varint */
-	TAG_OP = 0x10,	 /* + op: each field of ops.def as a varint, texts
+	TAG_CPU = 3,     /* varint */
+	TAG_OP = 0x10,   /* + op: each field of ops.def as a varint, texts
 			  * with their length before them; then the flags,
 			  * where the op has any */
 	TAG_TOUCH = 0x80

@@ -15,19 +15,19 @@
 #include <string.h>
 
 static const char *const use_names[NR_CSV_USES] = {"page", "address", "op",
-						   "time", "size", "pid"};
+						   "time", "size",    "pid"};
 
 /* Names that columns go by, for each use; the first that is there wins. */
 static const char *const usual[NR_CSV_USES][14] = {
-	[CSV_PAGE] = {"page", "page_number", "pageno", "page_no", "vpn", "pfn",
-		      "block", "lba", "lbn", "obj_id", "object", "id", "key"},
-	[CSV_ADDRESS] = {"address", "addr", "vaddr", "virtual_address", "va",
-			 "offset"},
-	[CSV_OP] = {"op", "rw", "r/w", "type", "access", "operation", "opcode"},
-	[CSV_TIME] = {"time", "timestamp", "ts", "clock_time", "time_ns",
-		      "time_us", "time_ms", "time_s"},
-	[CSV_SIZE] = {"size", "bytes", "length", "len", "obj_size", "nbytes"},
-	[CSV_PID] = {"pid", "process", "process_id"},
+    [CSV_PAGE] = {"page", "page_number", "pageno", "page_no", "vpn", "pfn",
+		  "block", "lba", "lbn", "obj_id", "object", "id", "key"},
+    [CSV_ADDRESS] = {"address", "addr", "vaddr", "virtual_address", "va",
+		     "offset"},
+    [CSV_OP] = {"op", "rw", "r/w", "type", "access", "operation", "opcode"},
+    [CSV_TIME] = {"time", "timestamp", "ts", "clock_time", "time_ns", "time_us",
+		  "time_ms", "time_s"},
+    [CSV_SIZE] = {"size", "bytes", "length", "len", "obj_size", "nbytes"},
+    [CSV_PID] = {"pid", "process", "process_id"},
 };
 
 struct field {
@@ -104,9 +104,9 @@ static void find_usual(struct csv *c, const char *p, const char *end)
 	for (int use = 0; use < NR_CSV_USES; use++) {
 		for (int i = 0; usual[use][i] && c->column[use] == NOT_SAID;
 		     i++)
-			c->column[use] = column_find(p, end, c->separator,
-						     usual[use][i],
-						     strlen(usual[use][i]));
+			c->column[use] =
+			    column_find(p, end, c->separator, usual[use][i],
+					strlen(usual[use][i]));
 		if (use == CSV_PAGE && c->column[use] >= 0)
 			c->column[CSV_ADDRESS] = SWITCHED_OFF;
 	}
@@ -144,8 +144,9 @@ static int find_said(struct trace_reader *r, const char *p, const char *end)
 		len = strcspn(item, ",");
 		why = said_parse(&r->csv, item, len, p, end);
 		if (why)
-			return trace__fail_option(r, "columns '%.*s' of "
-						     "%.100s: %s",
+			return trace__fail_option(r,
+						  "columns '%.*s' of "
+						  "%.100s: %s",
 						  (int)(len < 80 ? len : 80),
 						  item, r->name, why);
 	}
@@ -252,17 +253,28 @@ static uint8_t access_of(const struct field *f)
 		const char *word;
 		uint8_t access;
 	} words[] = {
-		{"r", TRACE_R},		  {"read", TRACE_R},
-		{"load", TRACE_R},	  {"l", TRACE_R},
-		{"get", TRACE_R},	  {"rs", TRACE_R},
-		{"w", TRACE_W},		  {"write", TRACE_W},
-		{"store", TRACE_W},	  {"s", TRACE_W},
-		{"set", TRACE_W},	  {"put", TRACE_W},
-		{"ws", TRACE_W},	  {"x", TRACE_X},
-		{"i", TRACE_X},		  {"exec", TRACE_X},
-		{"fetch", TRACE_X},	  {"ifetch", TRACE_X},
-		{"rw", TRACE_R | TRACE_W}, {"m", TRACE_R | TRACE_W},
-		{"modify", TRACE_R | TRACE_W}, {"update", TRACE_R | TRACE_W},
+	    {"r", TRACE_R},
+	    {"read", TRACE_R},
+	    {"load", TRACE_R},
+	    {"l", TRACE_R},
+	    {"get", TRACE_R},
+	    {"rs", TRACE_R},
+	    {"w", TRACE_W},
+	    {"write", TRACE_W},
+	    {"store", TRACE_W},
+	    {"s", TRACE_W},
+	    {"set", TRACE_W},
+	    {"put", TRACE_W},
+	    {"ws", TRACE_W},
+	    {"x", TRACE_X},
+	    {"i", TRACE_X},
+	    {"exec", TRACE_X},
+	    {"fetch", TRACE_X},
+	    {"ifetch", TRACE_X},
+	    {"rw", TRACE_R | TRACE_W},
+	    {"m", TRACE_R | TRACE_W},
+	    {"modify", TRACE_R | TRACE_W},
+	    {"update", TRACE_R | TRACE_W},
 	};
 
 	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)

@@ -118,9 +118,9 @@ static enum trace_format text_format(const char *p, size_t len, bool whole,
 		if (word < end && *word != '#') {
 			f = line_format(p, end);
 			if (!n && f == TRACE_FMT_AUTO)
-				return trace__csv_is_head(p, end, columns) ?
-					       TRACE_FMT_CSV :
-					       TRACE_FMT_AUTO;
+				return trace__csv_is_head(p, end, columns)
+					   ? TRACE_FMT_CSV
+					   : TRACE_FMT_AUTO;
 			if (n && f != format)
 				return TRACE_FMT_AUTO;
 			format = f;
@@ -141,7 +141,7 @@ enum trace_format trace__detect(const uint8_t *data, size_t len, bool whole,
 	    !memcmp(data, TRACE_HEAD, sizeof(TRACE_HEAD) - 1))
 		return TRACE_FMT_TEXT;
 	if (!is_text(data, len))
-		return is_oracle(data, len, whole) ? TRACE_FMT_ORACLE :
-						     TRACE_FMT_AUTO;
+		return is_oracle(data, len, whole) ? TRACE_FMT_ORACLE
+						   : TRACE_FMT_AUTO;
 	return text_format((const char *)data, len, whole, columns);
 }

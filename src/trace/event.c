@@ -12,20 +12,20 @@ const struct trace_op_info trace__ops[NR_TRACE_OPS] = {
 };
 
 const char *const trace__advices[NR_TRACE_ADVICES] = {
-	"normal",   "random", "sequential", "willneed",
-	"dontneed", "free",   "cold",	    "pageout",
-	"remove",   "populate_read", "populate_write", "noreuse",
+    "normal",   "random",        "sequential",     "willneed",
+    "dontneed", "free",          "cold",           "pageout",
+    "remove",   "populate_read", "populate_write", "noreuse",
 };
 
 const char *const trace__gfps[NR_TRACE_GFPS] = {
-	"kernel", "atomic",   "nowait", "noio",	    "nofs",
-	"user",	  "highuser", "dma",	"memalloc",
+    "kernel", "atomic",   "nowait", "noio",     "nofs",
+    "user",   "highuser", "dma",    "memalloc",
 };
 
 const char *const trace__objects[NR_TRACE_OBJECTS] = {"dentry", "inode"};
 
 const char *const trace__limits[NR_TRACE_LIMITS] = {
-	"max", "high", "low", "min", "swap",
+    "max", "high", "low", "min", "swap",
 };
 
 const char *const *trace__kinds(char field, unsigned *nr)
@@ -126,8 +126,8 @@ uint16_t trace__flag(unsigned op, const char *p, const char *end)
 
 static bool touch_fits(const struct trace_event *ev)
 {
-	__int128 last = (__int128)ev->page +
-			(__int128)(ev->nr - 1) * ev->stride;
+	__int128 last =
+	    (__int128)ev->page + (__int128)(ev->nr - 1) * ev->stride;
 
 	return last >= 0 && last <= UINT64_MAX;
 }

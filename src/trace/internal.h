@@ -28,7 +28,7 @@ enum csv_use {
 
 struct csv {
 	int column[NR_CSV_USES]; /* from 0; -1: none */
-	int last;		 /* the largest of them */
+	int last;                /* the largest of them */
 	uint64_t unit_ns;
 	char separator;
 };
@@ -42,7 +42,7 @@ struct trace_codec {
 };
 
 extern const struct trace_codec trace__text, trace__binary, trace__pages,
-	trace__arc, trace__lackey, trace__csv, trace__oracle;
+    trace__arc, trace__lackey, trace__csv, trace__oracle;
 
 struct trace_reader {
 	struct source src;
@@ -55,10 +55,10 @@ struct trace_reader {
 
 	/* State of the trace being read. */
 	bool has_regions, has_time;
-	bool ended;	  /* the end record was read */
-	uint64_t line;	  /* of the latest trace__line() */
-	uint64_t nr;	  /* events given */
-	uint64_t time;	  /* of the latest stamp */
+	bool ended;         /* the end record was read */
+	uint64_t line;      /* of the latest trace__line() */
+	uint64_t nr;        /* events given */
+	uint64_t time;      /* of the latest stamp */
 	uint64_t last_page; /* binary: deltas are from here */
 	uint32_t pid;
 	uint16_t cpu;
@@ -77,10 +77,10 @@ int trace__fail_byte(struct trace_reader *r, uint64_t place, const char *fmt,
 		     ...) __attribute__((format(printf, 3, 4)));
 /* The trace as a whole at this line. */
 int trace__fail_at(struct trace_reader *r, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3)));
 /* The caller's options do not fit this trace: -EINVAL. */
 int trace__fail_option(struct trace_reader *r, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3)));
 /* After source_*() gave an error. */
 int trace__fail_source(struct trace_reader *r, int code);
 

@@ -75,8 +75,8 @@ static int lackey_read(struct trace_reader *r, struct trace_event *ev,
 		if (rc <= 0)
 			break;
 		/* ==PID== and --PID-- are valgrind's own words. */
-		if (p == end || (end - p > 2 && p[0] == p[1] &&
-				 (*p == '=' || *p == '-')))
+		if (p == end ||
+		    (end - p > 2 && p[0] == p[1] && (*p == '=' || *p == '-')))
 			continue;
 		rc = lackey_line(r, &ev[n], p, end);
 		if (rc)

@@ -138,10 +138,8 @@ uint64_t trace__unit(const char *p, const char *end)
 	static const struct {
 		const char *name;
 		uint64_t ns;
-	} units[] = {{"ns", 1},
-		     {"us", 1000},
-		     {"ms", 1000000},
-		     {"s", 1000000000}};
+	} units[] = {
+	    {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}};
 
 	for (unsigned i = 0; i < sizeof(units) / sizeof(units[0]); i++)
 		if (trace__is(p, end, units[i].name))

@@ -52,9 +52,9 @@ static int pages_line(struct trace_reader *r, struct trace_event *ev,
 
 	if (rc || !ends_number(p, end))
 		return trace__fail_line(r, word, (size_t)(end - word),
-					rc == -ERANGE ?
-						"a number below 2^64" :
-						"a page number, decimal or 0x");
+					rc == -ERANGE
+					    ? "a number below 2^64"
+					    : "a page number, decimal or 0x");
 	p = skip(p, end);
 	if (p < end && *p != '#') {
 		word = p;
@@ -82,10 +82,10 @@ static int arc_line(struct trace_reader *r, struct trace_event *ev,
 
 		if (rc || !ends_number(p, end))
 			return trace__fail_line(r, line, (size_t)(end - line),
-						rc == -ERANGE ?
-							"numbers below 2^64" :
-							"start and count, two "
-							"to four numbers");
+						rc == -ERANGE
+						    ? "numbers below 2^64"
+						    : "start and count, two "
+						      "to four numbers");
 		n++;
 		p = skip(p, end);
 	}

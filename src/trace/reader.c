@@ -14,14 +14,14 @@ static const struct {
 	const char *name;
 	const struct trace_codec *codec;
 } formats[NR_TRACE_FORMATS] = {
-	[TRACE_FMT_AUTO] = {"auto", NULL},
-	[TRACE_FMT_TEXT] = {"text", &trace__text},
-	[TRACE_FMT_BINARY] = {"binary", &trace__binary},
-	[TRACE_FMT_PAGES] = {"pages", &trace__pages},
-	[TRACE_FMT_ARC] = {"arc", &trace__arc},
-	[TRACE_FMT_LACKEY] = {"lackey", &trace__lackey},
-	[TRACE_FMT_CSV] = {"csv", &trace__csv},
-	[TRACE_FMT_ORACLE] = {"oracleGeneral", &trace__oracle},
+    [TRACE_FMT_AUTO] = {"auto", NULL},
+    [TRACE_FMT_TEXT] = {"text", &trace__text},
+    [TRACE_FMT_BINARY] = {"binary", &trace__binary},
+    [TRACE_FMT_PAGES] = {"pages", &trace__pages},
+    [TRACE_FMT_ARC] = {"arc", &trace__arc},
+    [TRACE_FMT_LACKEY] = {"lackey", &trace__lackey},
+    [TRACE_FMT_CSV] = {"csv", &trace__csv},
+    [TRACE_FMT_ORACLE] = {"oracleGeneral", &trace__oracle},
 };
 
 const char *trace_format_name(enum trace_format f)
@@ -62,7 +62,7 @@ static void printable(char *out, size_t size, const char *found, size_t len)
 }
 
 static int set_error(struct trace_reader *r, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 static int set_error(struct trace_reader *r, int code, const char *fmt, ...)
 {
@@ -83,8 +83,9 @@ int trace__fail_line(struct trace_reader *r, const char *found, size_t len,
 	char text[240];
 
 	printable(text, sizeof(text), found, len);
-	return set_error(r, -EBADMSG, "%.150s, line %llu: '%s' where %s is "
-				      "expected",
+	return set_error(r, -EBADMSG,
+			 "%.150s, line %llu: '%s' where %s is "
+			 "expected",
 			 r->name, (unsigned long long)r->line, text, expected);
 }
 
@@ -289,11 +290,11 @@ const struct trace_error *trace_reader_error(const struct trace_reader *r)
 void trace_reader_info(const struct trace_reader *r, struct trace_info *info)
 {
 	*info = (struct trace_info){
-		.format = r->format,
-		.packing = r->src.packing,
-		.has_regions = r->has_regions,
-		.has_time = r->has_time,
-		.bytes_read = r->src.raw,
-		.bytes_total = r->src.raw_total,
+	    .format = r->format,
+	    .packing = r->src.packing,
+	    .has_regions = r->has_regions,
+	    .has_time = r->has_time,
+	    .bytes_read = r->src.raw,
+	    .bytes_total = r->src.raw_total,
 	};
 }

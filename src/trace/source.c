@@ -137,14 +137,14 @@ static int unpack_read(struct source *s, uint8_t *to, size_t len, size_t *got)
 		if (u->in_eof && !u->inside)
 			return 0;
 		before = u->in_pos;
-		rc = s->packing == TRACE_GZIP ? gzip_step(s, to, len, got) :
-						zstd_step(s, to, len, got);
+		rc = s->packing == TRACE_GZIP ? gzip_step(s, to, len, got)
+					      : zstd_step(s, to, len, got);
 		if (rc)
 			return rc;
 		if (u->in_eof && !*got && u->inside)
-			return damaged(s, s->packing == TRACE_GZIP ?
-						  "the gzip data is cut off" :
-						  "the zstd data is cut off");
+			return damaged(s, s->packing == TRACE_GZIP
+					      ? "the gzip data is cut off"
+					      : "the zstd data is cut off");
 		if (!*got && u->in_pos == before && before < u->in_len)
 			return damaged(s, "the packed data is damaged");
 	}
@@ -202,8 +202,8 @@ int source_more(struct source *s, size_t want)
 	}
 	while (s->len < want && !s->eof) {
 		rc = s->unpack ? unpack_read(s, s->data + s->len,
-					     SOURCE_WINDOW - s->len, &got) :
-				 raw_read(s, s->data + s->len,
+					     SOURCE_WINDOW - s->len, &got)
+			       : raw_read(s, s->data + s->len,
 					  SOURCE_WINDOW - s->len, &got);
 		if (rc)
 			break;
@@ -217,9 +217,9 @@ int source_more(struct source *s, size_t want)
 static enum trace_packing packing_of(const uint8_t *p, size_t len)
 {
 	/* Frames to be skipped, 184D2A5?, may stand first. */
-	if (len >= 4 && (!memcmp(p, "\x28\xb5\x2f\xfd", 4) ||
-			 ((p[0] & 0xf0) == 0x50 &&
-			  !memcmp(p + 1, "\x2a\x4d\x18", 3))))
+	if (len >= 4 &&
+	    (!memcmp(p, "\x28\xb5\x2f\xfd", 4) ||
+	     ((p[0] & 0xf0) == 0x50 && !memcmp(p + 1, "\x2a\x4d\x18", 3))))
 		return TRACE_ZSTD;
 	if (len >= 2 && p[0] == 0x1f && p[1] == 0x8b)
 		return TRACE_GZIP;
@@ -234,7 +234,8 @@ static int source_begin(struct source *s)
 	int rc;
 
 	while (s->len < 4 && got) {
-		rc = raw_read(s, s->data + s->len, PACKED_WINDOW - s->len, &got);
+		rc =
+		    raw_read(s, s->data + s->len, PACKED_WINDOW - s->len, &got);
 		if (rc)
 			return rc;
 		s->len += got;

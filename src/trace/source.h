@@ -27,10 +27,10 @@ struct source {
 
 	enum trace_packing packing;
 	struct unpack *unpack; /* NULL: plain */
-	int fd;		       /* -1: memory */
+	int fd;                /* -1: memory */
 	const uint8_t *mem;
 	size_t mem_len;
-	uint64_t raw; /* bytes read from fd or mem */
+	uint64_t raw;       /* bytes read from fd or mem */
 	uint64_t raw_total; /* 0: not known */
 
 	const char *why; /* of the latest error: a clause for the user */

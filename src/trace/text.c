@@ -108,9 +108,10 @@ static int read_access(const struct line *w)
 	if (w->end - w->begin == 1 && *w->begin == '-')
 		return 0;
 	for (const char *p = w->begin; p < w->end; p++) {
-		int bit = *p == 'r' ? TRACE_R : *p == 'w' ? TRACE_W :
-			  *p == 'x' ? TRACE_X :
-				      0;
+		int bit = *p == 'r'   ? TRACE_R
+			  : *p == 'w' ? TRACE_W
+			  : *p == 'x' ? TRACE_X
+				      : 0;
 
 		if (!bit || access & bit)
 			return -EINVAL;
@@ -156,9 +157,9 @@ static int read_field(struct trace_reader *r, struct trace_event *ev,
 	else if (field == 'P')
 		rc = empty(w) ? -EINVAL : read_access(w);
 	else if (field == 'T')
-		return empty(w) || read_text(r, ev, w->begin, w->end) ?
-			       wrong(r, l, w, expected) :
-			       0;
+		return empty(w) || read_text(r, ev, w->begin, w->end)
+			   ? wrong(r, l, w, expected)
+			   : 0;
 	else
 		rc = number(r, l, w, expected, &value);
 	if (rc == -EINVAL)
@@ -230,7 +231,7 @@ static int read_event(struct trace_reader *r, struct trace_event *ev,
 			l->p = trace__skip(l->p, l->end);
 			if (read_text(r, ev, l->p, l->end))
 				return trace__fail_at(
-					r, "more than 255 bytes of text");
+				    r, "more than 255 bytes of text");
 			l->p = l->end;
 			break;
 		}
@@ -248,14 +249,14 @@ static int read_event(struct trace_reader *r, struct trace_event *ev,
 		flag = trace__flag(ev->op, w.begin, w.end);
 		if (!flag)
 			return wrong(r, l, &w,
-				     op->flags ? op->words :
-						 "the end of the line");
+				     op->flags ? op->words
+					       : "the end of the line");
 		ev->flags |= flag;
 	}
 	why = trace__event_wrong(ev);
 	return why ? trace__fail_line(r, l->begin, (size_t)(l->end - l->begin),
-				      why) :
-		     0;
+				      why)
+		   : 0;
 }
 
 /* time N[UNIT], time +N[UNIT]; nanoseconds without a unit */
@@ -278,8 +279,9 @@ static int read_time(struct trace_reader *r, struct line *l)
 		return wrong(r, l, &w, "a time, as 1500, 1.5us or +20ms");
 	from = r->time == TRACE_TIME_NONE ? 0 : r->time;
 	if (more ? time >= TRACE_TIME_NONE - from : time < from)
-		return wrong(r, l, &w, more ? "a time below 2^64 ns" :
-					      "a time not before the last one");
+		return wrong(r, l, &w,
+			     more ? "a time below 2^64 ns"
+				  : "a time not before the last one");
 	r->time = more ? from + time : time;
 	return finish(r, l);
 }
@@ -315,8 +317,9 @@ static int read_end(struct trace_reader *r, struct line *l, uint64_t events)
 	int rc = empty(&w) ? 0 : number(r, l, &w, "a number of events", &said);
 
 	if (!rc && said != events)
-		return trace__fail_at(r, "'end' says %llu events, there were "
-					 "%llu",
+		return trace__fail_at(r,
+				      "'end' says %llu events, there were "
+				      "%llu",
 				      (unsigned long long)said,
 				      (unsigned long long)events);
 	r->ended = true;
@@ -335,10 +338,10 @@ static unsigned op_of(const struct line *w, uint8_t *access)
 {
 	*access = 0;
 	if (w->end - w->begin == 1)
-		*access = *w->begin == 'r' ? TRACE_R :
-			  *w->begin == 'w' ? TRACE_W :
-			  *w->begin == 'x' ? TRACE_X :
-					     0;
+		*access = *w->begin == 'r'   ? TRACE_R
+			  : *w->begin == 'w' ? TRACE_W
+			  : *w->begin == 'x' ? TRACE_X
+					     : 0;
 	else if (w->end - w->begin == 2 && !memcmp(w->begin, "rw", 2))
 		*access = TRACE_R | TRACE_W;
 	if (*access)

@@ -38,7 +38,7 @@
 
 /* Addresses become page numbers by this; a page of a trace is 4 KiB. */
 #define TRACE_PAGE_SHIFT 12
-#define TRACE_PAGE_SIZE	 4096u
+#define TRACE_PAGE_SIZE  4096u
 
 /* Times are nanoseconds from a start that the trace chose: use differences. */
 #define TRACE_TIME_NONE UINT64_MAX
@@ -47,7 +47,8 @@
 /* A good length of an array for trace_read(): it fits the first cache. */
 #define TRACE_BATCH 256
 
-/* ---------------------------------------------------------------- events --- */
+/* ---------------------------------------------------------------- events ---
+ */
 
 /*
  * Every op with its text form is in ops.def. TRACE_TOUCH is 0 and by far the
@@ -146,37 +147,37 @@ enum trace_limit {
 struct trace_event {
 	uint64_t time; /* ns, of the latest time stamp; or TRACE_TIME_NONE */
 	union {
-		uint64_t page;	 /* memory: the first page */
+		uint64_t page;   /* memory: the first page */
 		uint64_t offset; /* files: in bytes */
 		uint64_t object; /* kernel: the allocation, dentry or inode */
 	};
 	union {
-		uint64_t nr;	/* pages */
+		uint64_t nr;    /* pages */
 		uint64_t bytes; /* of files and allocations */
 		uint64_t value; /* of set, dropcaches */
 	};
 	union {
-		int64_t stride;	    /* touch: in pages */
-		uint64_t to;	    /* mremap: the first page there */
+		int64_t stride;     /* touch: in pages */
+		uint64_t to;        /* mremap: the first page there */
 		uint64_t file_page; /* mmap of a file: the first page of it */
-		uint64_t inode;	    /* create dentry: the inode of it, or 0 */
+		uint64_t inode;     /* create dentry: the inode of it, or 0 */
 	};
 	union {
 		uint64_t to_nr; /* mremap: pages there */
-		int64_t next;	/* touch, oracleGeneral: the number (from 0) of
+		int64_t next;   /* touch, oracleGeneral: the number (from 0) of
 				 * the next request of this page, TRACE_NEVER,
 				 * or TRACE_NEXT_UNKNOWN in other formats */
 	};
 	uint32_t pid; /* who does it */
 	union {
-		uint32_t file;	/* from 1; 0 in mmap: anonymous */
+		uint32_t file;  /* from 1; 0 in mmap: anonymous */
 		uint32_t child; /* fork */
 		uint32_t group; /* from 1 */
-		uint32_t area;	/* swapon, swapoff */
+		uint32_t area;  /* swapon, swapoff */
 	};
 	uint16_t cpu; /* where; 0 when the trace does not say */
 	uint16_t flags;
-	uint8_t op;	/* enum trace_op */
+	uint8_t op;     /* enum trace_op */
 	uint8_t access; /* TRACE_R | TRACE_W | TRACE_X */
 	uint8_t kind;
 	uint8_t text_len;
@@ -188,19 +189,20 @@ struct trace_event {
 _Static_assert(sizeof(struct trace_event) == 64, "one cache line per event");
 
 #define TRACE_NEXT_UNKNOWN INT64_C(0)
-#define TRACE_NEVER	   INT64_MAX
-#define TRACE_TEXT_MAX	   255
+#define TRACE_NEVER        INT64_MAX
+#define TRACE_TEXT_MAX     255
 
-/* --------------------------------------------------------------- reading --- */
+/* --------------------------------------------------------------- reading ---
+ */
 
 enum trace_format {
 	TRACE_FMT_AUTO,
-	TRACE_FMT_TEXT,	  /* weir's, weir-trace(5) */
+	TRACE_FMT_TEXT,   /* weir's, weir-trace(5) */
 	TRACE_FMT_BINARY, /* weir's */
 	TRACE_FMT_PAGES,  /* a page number a line, and maybe r or w */
-	TRACE_FMT_ARC,	  /* start and count */
+	TRACE_FMT_ARC,    /* start and count */
 	TRACE_FMT_LACKEY, /* valgrind --tool=lackey --trace-mem=yes */
-	TRACE_FMT_CSV,	  /* with a line of column names */
+	TRACE_FMT_CSV,    /* with a line of column names */
 	TRACE_FMT_ORACLE, /* libCacheSim oracleGeneral */
 	NR_TRACE_FORMATS
 };
@@ -277,7 +279,8 @@ struct trace_info {
 
 void trace_reader_info(const struct trace_reader *r, struct trace_info *info);
 
-/* --------------------------------------------------------------- writing --- */
+/* --------------------------------------------------------------- writing ---
+ */
 
 struct trace_writer;
 

@@ -10,7 +10,7 @@
 
 #include "util/linebuf.h"
 
-#define BUFFER	 (64u << 10)
+#define BUFFER   (64u << 10)
 #define ITEM_MAX 1024u /* more than one event needs, with what precedes it */
 
 struct trace_writer {
@@ -207,8 +207,8 @@ static void text_flags(const struct trace_event *ev, struct linebuf *b)
 static bool has_optional(const struct trace_event *ev, const char *fields)
 {
 	for (; *fields; fields++)
-		if (*fields == 'T' ? ev->text_len :
-				     trace__field_get(ev, *fields) != 0)
+		if (*fields == 'T' ? ev->text_len
+				   : trace__field_get(ev, *fields) != 0)
 			return true;
 	return false;
 }
@@ -318,8 +318,7 @@ int trace_writer_close(struct trace_writer *w)
 		put_varint(w, w->nr);
 		put_u64(w, sum, 8);
 	} else if (!rc) {
-		w->used = (size_t)snprintf((char *)w->buf, BUFFER,
-					   "end %llu\n",
+		w->used = (size_t)snprintf((char *)w->buf, BUFFER, "end %llu\n",
 					   (unsigned long long)w->nr);
 	}
 	if (!rc)
