@@ -13,6 +13,8 @@ static const struct command {
 	void (*help)(void);
 } commands[] = {
 	{"run", "run a program inside a memory budget", cmd_run, run_help},
+	{"trace", "look at a trace of memory accesses, or convert it", cmd_trace,
+	 trace_help},
 	{"doctor", "say what this machine allows, and what to do about it",
 	 cmd_doctor, doctor_help},
 };
@@ -63,7 +65,7 @@ static int cmd_help(int argc, char **argv)
 	}
 	c = find_command(argv[1]);
 	if (!c) {
-		complain("help", "no command '%s'; there are: run, doctor",
+		complain("help", "no command '%s'; weir --help lists what there is",
 			 argv[1]);
 		return EXIT_BAD_USAGE;
 	}

@@ -10,8 +10,11 @@
 /* Exit statuses of weir's own, beside the program's. */
 enum {
 	EXIT_BAD_USAGE = 64,   /* EX_USAGE */
+	EXIT_DATA = 65,	       /* EX_DATAERR: a trace that is malformed */
+	EXIT_NO_INPUT = 66,    /* EX_NOINPUT: a file that cannot be read */
 	EXIT_UNAVAILABLE = 69, /* EX_UNAVAILABLE: machine or program cannot */
 	EXIT_CANTCREAT = 73,   /* EX_CANTCREAT: swap or report file */
+	EXIT_IO = 74,	       /* EX_IOERR: output that cannot be written */
 	EXIT_WEIR_FAILED = 125, /* before the program started */
 	EXIT_CANNOT_EXEC = 126,
 	EXIT_NOT_FOUND = 127
@@ -19,8 +22,10 @@ enum {
 
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
 void run_help(void);
 void doctor_help(void);
+void trace_help(void);
 
 /* "weir CMD: message" on stderr, with a newline. */
 void complain(const char *cmd, const char *fmt, ...)

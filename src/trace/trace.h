@@ -299,4 +299,11 @@ int trace_write(struct trace_writer *w, const struct trace_event *ev,
  * refused by the reader. */
 int trace_writer_close(struct trace_writer *w);
 
+/*
+ * A FILE that packs (TRACE_GZIP, TRACE_ZSTD) what is written to it and passes
+ * it on to `to`, which stays the caller's. Complete once fclose() of it
+ * returned 0. NULL with errno.
+ */
+FILE *trace_pack(FILE *to, enum trace_packing packing);
+
 #endif
