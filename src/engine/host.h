@@ -214,6 +214,12 @@ struct weir_host_ops {
 	 */
 	void (*preempt)(struct weir_host *h);
 
+	/*
+	 * [sleep] Reclaim has looked at so many pages. The simulator lets time
+	 * pass for that work, and others run. May be NULL.
+	 */
+	void (*scanned)(struct weir_host *h, unsigned pages);
+
 	/* [any] A contended spinlock: give the processor away for a moment. */
 	void (*relax)(struct weir_host *h);
 

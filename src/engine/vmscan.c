@@ -96,6 +96,8 @@ static unsigned take(struct engine *e, struct node *n, enum lru_list lru,
 	taken = weir__lruvec_isolate(e, &n->lruvec, lru, nr, sc->reclaim_zone,
 				     sc->may_unmap, out, scanned);
 	weir__event(e, "mm_vmscan_lru_isolate", lru, *scanned, taken);
+	if (e->host->ops->scanned)
+		e->host->ops->scanned(e->host, *scanned);
 	return taken;
 }
 

@@ -15,6 +15,8 @@ static const struct command {
 	{"run", "run a program inside a memory budget", cmd_run, run_help},
 	{"trace", "look at a trace of memory accesses, or convert it", cmd_trace,
 	 trace_help},
+	{"replay", "play a trace on a simulated machine", cmd_replay,
+	 replay_help},
 	{"doctor", "say what this machine allows, and what to do about it",
 	 cmd_doctor, doctor_help},
 };

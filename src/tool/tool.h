@@ -23,9 +23,11 @@ enum {
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 void run_help(void);
 void doctor_help(void);
 void trace_help(void);
+void replay_help(void);
 
 /* "weir CMD: message" on stderr, with a newline. */
 void complain(const char *cmd, const char *fmt, ...)

@@ -5,32 +5,41 @@
 
 #include "host/sim/sim_internal.h"
 
-static struct disk_slot *slot_of(struct sim *s, uint32_t area, uint64_t slot)
+static uint8_t *state_of(struct sim *s, uint32_t area, uint64_t slot)
 {
 	if (area >= SIM_SWAP_MAX || slot == 0 || slot >= s->disk.area[area].nr)
 		sim__fail(s, "there is no slot %llu in area %u",
 			  (unsigned long long)slot, area);
-	return &s->disk.area[area].slot[slot];
+	return &s->disk.area[area].state[slot];
 }
 
-static void store(struct sim *s, struct disk_slot *d, pfn_t pfn)
+/* NULL: never written, or a simulation without contents. */
+static void *data_of(struct sim *s, uint32_t area, uint64_t slot)
+{
+	void **data = s->disk.area[area].data;
+
+	return data ? data[slot] : NULL;
+}
+
+static void store(struct sim *s, uint32_t area, uint64_t slot, pfn_t pfn)
 {
 	size_t bytes = s->ram.page_bytes;
+	void **data = s->disk.area[area].data;
 
 	if (!bytes)
 		return;
-	if (!d->data) {
-		d->data = malloc(bytes);
-		if (!d->data)
+	if (!data[slot]) {
+		data[slot] = malloc(bytes);
+		if (!data[slot])
 			abort();
 	}
-	memcpy(d->data, sim__ram_data(s, pfn), bytes);
+	memcpy(data[slot], sim__ram_data(s, pfn), bytes);
 }
 
 static int finish_write(struct sim *s, struct disk_req *r, unsigned i)
 {
 	struct weir_io *io = r->io;
-	struct disk_slot *d = slot_of(s, io->area, io->slot + i);
+	uint8_t *state = state_of(s, io->area, io->slot + i);
 	const struct sim_rates *rate = &s->cfg.rates;
 	struct prng *p = &s->disk.prng;
 	int rc = 0;
@@ -40,30 +49,31 @@ static int finish_write(struct sim *s, struct disk_req *r, unsigned i)
 	else if (prng_chance(p, rate->write_enospc))
 		rc = -ENOSPC;
 	if (rc) {
-		d->state = SLOT_FAILED;
+		*state = SLOT_FAILED;
 		s->disk.st.write_errors++;
 		return rc;
 	}
 	if (!io->host[0])
-		store(s, d, io->pfn[i]);
-	d->state = prng_chance(p, rate->write_torn) ? SLOT_TORN : SLOT_WRITTEN;
+		store(s, io->area, io->slot + i, io->pfn[i]);
+	*state = prng_chance(p, rate->write_torn) ? SLOT_TORN : SLOT_WRITTEN;
 	return 0;
 }
 
 static int finish_read(struct sim *s, struct disk_req *r, unsigned i)
 {
 	struct weir_io *io = r->io;
-	struct disk_slot *d = slot_of(s, io->area, io->slot + i);
+	uint8_t *state = state_of(s, io->area, io->slot + i);
 	const struct sim_rates *rate = &s->cfg.rates;
 	struct prng *p = &s->disk.prng;
+	void *data;
 	int rc = 0;
 
-	if (d->state != SLOT_WRITTEN && d->state != SLOT_TORN)
+	if (*state != SLOT_WRITTEN && *state != SLOT_TORN)
 		sim__fail(s, "slot %llu of area %u read, %s",
 			  (unsigned long long)(io->slot + i), io->area,
-			  d->state == SLOT_FAILED ? "its write failed"
+			  *state == SLOT_FAILED ? "its write failed"
 						  : "never written");
-	if (d->state == SLOT_TORN)
+	if (*state == SLOT_TORN)
 		rc = -EBADMSG;
 	else if (prng_chance(p, rate->read_eio))
 		rc = -EIO;
@@ -72,13 +82,14 @@ static int finish_read(struct sim *s, struct disk_req *r, unsigned i)
 	if (rc) {
 		s->disk.st.read_errors++;
 		sim__ram_poison(s, io->pfn[i], 0xee);
-		if (s->obs.read_failed && d->data)
-			s->obs.read_failed(s->obs.ctx, d->data);
+		data = data_of(s, io->area, io->slot + i);
+		if (s->obs.read_failed && data)
+			s->obs.read_failed(s->obs.ctx, data);
 		return rc;
 	}
 	if (s->ram.page_bytes)
-		memcpy(sim__ram_data(s, io->pfn[i]), d->data,
-		       s->ram.page_bytes);
+		memcpy(sim__ram_data(s, io->pfn[i]),
+		       data_of(s, io->area, io->slot + i), s->ram.page_bytes);
 	return 0;
 }
 
@@ -151,11 +162,10 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 	if (io->nr < 1 || io->nr > WEIR_IO_PAGES_MAX)
 		sim__fail(s, "an I/O of %u pages", io->nr);
 	for (unsigned i = 0; i < io->nr; i++) {
-		slot_of(s, io->area, io->slot + i);
+		state_of(s, io->area, io->slot + i);
 		sim__ram_io(s, io->pfn[i], write, 1);
 		if (io->host[0])
-			store(s, slot_of(s, io->area, io->slot + i),
-			      io->pfn[i]);
+			store(s, io->area, io->slot + i, io->pfn[i]);
 	}
 	if (write) {
 		d->st.writes++;
@@ -173,11 +183,11 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++) {
-		struct disk_slot *d = slot_of(s, area, slot + i);
-
-		d->state = SLOT_EMPTY;
-		free(d->data);
-		d->data = NULL;
+		*state_of(s, area, slot + i) = SLOT_EMPTY;
+		if (!s->disk.area[area].data)
+			continue;
+		free(s->disk.area[area].data[slot + i]);
+		s->disk.area[area].data[slot + i] = NULL;
 	}
 }
 
@@ -191,9 +201,14 @@ int sim__disk_init(struct sim *s)
 		if (!s->cfg.swap_slots[a])
 			continue;
 		d->area[a].nr = s->cfg.swap_slots[a];
-		d->area[a].slot =
-		    calloc(d->area[a].nr, sizeof(*d->area[a].slot));
-		if (!d->area[a].slot)
+		d->area[a].state = calloc(d->area[a].nr, 1);
+		if (!d->area[a].state)
+			return -ENOMEM;
+		if (!s->ram.page_bytes)
+			continue;
+		d->area[a].data =
+		    calloc(d->area[a].nr, sizeof(*d->area[a].data));
+		if (!d->area[a].data)
 			return -ENOMEM;
 	}
 	return 0;
@@ -204,9 +219,10 @@ void sim__disk_exit(struct sim *s)
 	struct disk *d = &s->disk;
 
 	for (unsigned a = 0; a < SIM_SWAP_MAX; a++) {
-		for (uint64_t i = 0; i < d->area[a].nr; i++)
-			free(d->area[a].slot[i].data);
-		free(d->area[a].slot);
+		for (uint64_t i = 0; d->area[a].data && i < d->area[a].nr; i++)
+			free(d->area[a].data[i]);
+		free(d->area[a].data);
+		free(d->area[a].state);
 	}
 	while (d->all_reqs) {
 		struct disk_req *r = d->all_reqs;

@@ -12,15 +12,10 @@
 #include "host/sim/sim.h"
 
 enum slot_state {
-	SLOT_EMPTY, /* never written, or discarded */
+	SLOT_EMPTY = 0, /* never written, or discarded */
 	SLOT_WRITTEN,
 	SLOT_TORN,  /* told as written; its checksum will not fit */
 	SLOT_FAILED /* the last write failed */
-};
-
-struct disk_slot {
-	uint8_t state;
-	void *data; /* page_bytes; NULL before the first write */
 };
 
 struct disk_req {
@@ -34,7 +29,10 @@ struct disk {
 	struct prng prng;
 	struct {
 		uint64_t nr;
-		struct disk_slot *slot;
+		uint8_t *state; /* [nr] enum slot_state */
+		/* [nr] page_bytes each, NULL before the first write; no array
+		 * in a simulation without contents */
+		void **data;
 	} area[SIM_SWAP_MAX];
 	struct list_head queue; /* weir_io.link, beyond the queue's depth */
 	uint32_t inflight;

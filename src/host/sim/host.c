@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "engine/aspace.h"
 #include "engine/check.h"
@@ -12,6 +13,8 @@
 #include "engine/reclaim.h"
 #include "engine/swap.h"
 #include "host/sim/sim_internal.h"
+
+#define META_LARGE ((size_t)4 << 20)
 
 void sim_config_default(struct sim_config *c)
 {
@@ -24,6 +27,7 @@ void sim_config_default(struct sim_config *c)
 	    .handlers_many = true,
 	    .touch_ns = 50,
 	    .fault_ns = 2000,
+	    .scan_ns = 150,
 	    .read_ns = 80000,
 	    .write_ns = 60000,
 	    .page_ns = 2400,
@@ -82,7 +86,7 @@ static void *host_meta(struct weir_host *h, size_t bytes)
 
 	if (s->nr_meta == SIM_META_MAX)
 		return NULL;
-	p = calloc(1, bytes);
+	p = bytes < META_LARGE ? calloc(1, bytes) : sim__memory(bytes);
 	if (p) {
 		s->meta_bytes[s->nr_meta] = bytes;
 		s->meta[s->nr_meta++] = p;
@@ -188,7 +192,17 @@ static int host_oom_kill(struct weir_host *h, void *as)
 	return 0;
 }
 
-#define OPS(model, bit)                                                        \
+/* ordered: the work that engine rooms do with spinlocks is in here, and no
+ * lock has to be a scheduling point. */
+static void host_scanned(struct weir_host *h, unsigned pages)
+{
+	struct sim *s = sim__of(h);
+
+	sim__pass(&s->sched, pages * s->cfg.scan_ns);
+	sim__preempt(s);
+}
+
+#define OPS(model, bit, ...)                                                   \
 	{                                                                      \
 		.now_ns = host_now, .meta_alloc = host_meta,                   \
 		.direct = host_direct, .contents = host_contents,              \
@@ -199,13 +213,15 @@ static int host_oom_kill(struct weir_host *h, void *as)
 		.has_accessed_bit = bit, .io_submit = host_io_submit,          \
 		.io_poll = host_io_poll, .io_discard = host_io_discard,        \
 		.self = host_self, .spawn = host_spawn, .wait = host_wait,     \
-		.wake_word = host_wake_word, .preempt = host_preempt,          \
-		.relax = host_relax, .panic = host_panic, .log = host_log,     \
-		.oom_kill = host_oom_kill                                      \
+		.wake_word = host_wake_word, .relax = host_relax,              \
+		.panic = host_panic, .log = host_log,                          \
+		.oom_kill = host_oom_kill, __VA_ARGS__                         \
 	}
 
-const struct weir_host_ops sim__ops_bits = OPS(bits, true);
-const struct weir_host_ops sim__ops_uffd = OPS(uffd, false);
+const struct weir_host_ops sim__ops_bits = OPS(bits, true, .preempt = host_preempt);
+const struct weir_host_ops sim__ops_uffd = OPS(uffd, false, .preempt = host_preempt);
+static const struct weir_host_ops ops_ordered =
+    OPS(bits, true, .scanned = host_scanned);
 
 /* --- start and end ------------------------------------------------------- */
 
@@ -218,6 +234,8 @@ struct sim *sim_create(const struct sim_config *cfg)
 		return NULL;
 	s->cfg = *cfg;
 	s->host.ops = bits ? &sim__ops_bits : &sim__ops_uffd;
+	if (cfg->ordered)
+		s->host.ops = &ops_ordered;
 	s->mmu.ops = bits ? &sim__mmu_bits : &sim__mmu_uffd;
 	prng_init(&s->mmu.prng, cfg->seed, SIM_STREAM_MMU);
 	list_init(&s->mmu.procs);
@@ -245,7 +263,10 @@ void sim_destroy(struct sim *s)
 	sim__ram_exit(s);
 	sim__sched_exit(s);
 	for (unsigned i = 0; i < s->nr_meta; i++)
-		free(s->meta[i]);
+		if (s->meta_bytes[i] < META_LARGE)
+			free(s->meta[i]);
+		else
+			munmap(s->meta[i], s->meta_bytes[i]);
 	free(s->engine);
 	free(s);
 }
@@ -515,6 +536,7 @@ void sim__touch_point(struct sim *s)
 
 	sim__pass(sc, s->cfg.touch_ns);
 	if (s->cfg.preempt_ppm || s->cfg.stall_ppm ||
+	    (sc->ordered && sc->nr_run) ||
 	    sim__clock_next(&sc->clock) <= sc->clock.now)
 		sim__preempt(s);
 }

@@ -17,6 +17,15 @@ struct sim;
 
 struct hw_page;
 
+/* What the machine remembers of page-table walks: leaf tables, by the address
+ * bits above those that a leaf covers. */
+#define WALK_CACHE 1024
+
+struct walk {
+	uint64_t tag; /* address / PTE_TABLE_SPAN + 1; 0 = nothing */
+	pte_t *leaf;
+};
+
 struct sim_proc {
 	struct sim *sim;
 	struct aspace *as;
@@ -24,6 +33,9 @@ struct sim_proc {
 	uint32_t id;
 	bool killed, dead;
 	_Atomic uint32_t applying; /* books_lock: 0 free, 1 held */
+
+	/* mmu_bits.c */
+	struct walk *walk; /* [WALK_CACHE] */
 
 	/* mmu_uffd.c */
 	struct hw_page *hw; /* [span_pages] */

@@ -6,6 +6,7 @@
  * unmap have nothing to do. System calls are the engine's own.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/aspace.h"
@@ -53,9 +54,138 @@ static int bits_touch(struct sim_proc *p, uint64_t addr, bool write,
 		  (unsigned long long)addr);
 }
 
+/* --- many accesses -------------------------------------------------------- */
+
+/*
+ * What a hit costs is what a replay costs, so the machine does here what
+ * hardware does: it remembers walks, looks ahead, and goes to the engine only
+ * when the entry has no answer. Time is added up and told to the scheduler
+ * before anything can happen: no timer falls due inside a run of hits, nor does
+ * the task get more than a slice ahead of the others.
+ */
+#define LOOK_AHEAD 24
+
+static void walk_forget(struct sim_proc *p)
+{
+	if (p->walk)
+		memset(p->walk, 0, WALK_CACHE * sizeof(*p->walk));
+}
+
+static pte_t *walk_miss(struct sim_proc *p, uint64_t addr, struct walk *w)
+{
+	pte_t *pte = weir__pte(p->as, addr);
+
+	if (!pte)
+		return NULL;
+	w->tag = addr / PTE_TABLE_SPAN + 1;
+	w->leaf = pte - (addr / PAGE_SIZE) % (PTE_TABLE_SPAN / PAGE_SIZE);
+	return pte;
+}
+
+static inline pte_t *walk(struct sim_proc *p, uint64_t addr)
+{
+	uint64_t tag = addr / PTE_TABLE_SPAN + 1;
+	struct walk *w = &p->walk[tag % WALK_CACHE];
+
+	if (__builtin_expect(w->tag != tag, 0))
+		return walk_miss(p, addr, w);
+	return w->leaf + (addr / PAGE_SIZE) % (PTE_TABLE_SPAN / PAGE_SIZE);
+}
+
+/* Accesses that may pass before somebody else has to have a turn. */
+static size_t room_for(const struct sched *sc, uint64_t pace)
+{
+	uint64_t next = sim__clock_next(&sc->clock), ns;
+
+	if (sc->nr_run)
+		ns = SLICE_NS;
+	else if (next == UINT64_MAX)
+		return SIZE_MAX;
+	else
+		ns = next > sc->clock.now ? next - sc->clock.now : 0;
+	return pace ? ns / pace : SIZE_MAX;
+}
+
+/* Hits from access[0] on. */
+static size_t hits(struct sim_proc *p, const uint64_t *access, size_t nr)
+{
+	const uint64_t mask = PTE_PRESENT | PTE_HINT | PTE_BUSY;
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		uint64_t a = access[i], v, need = PTE_PRESENT, set;
+		pte_t *pte;
+
+		if (i + LOOK_AHEAD < nr) {
+			pte = walk(p, access[i + LOOK_AHEAD]);
+			__builtin_prefetch((const void *)pte, 1);
+		}
+		pte = walk(p, a);
+		if (!pte)
+			break;
+		v = atomic_load_explicit(pte, memory_order_relaxed);
+		set = PTE_ACCESSED;
+		if (a & 1) {
+			need |= PTE_WRITE;
+			set |= PTE_DIRTY;
+		}
+		if ((v & (mask | (need & PTE_WRITE))) != need)
+			break;
+		/* nobody else runs here */
+		if ((v & set) != set)
+			atomic_store_explicit(pte, v | set,
+					      memory_order_relaxed);
+	}
+	return i;
+}
+
+size_t sim_touch_many(struct sim_proc *p, const uint64_t *access, size_t nr,
+		      uint64_t pace, int *rc)
+{
+	struct sim_proc *before = sim__work_for(p->sim, p);
+	struct sim *s = p->sim;
+	struct sched *sc = &s->sched;
+	size_t done = 0, room, n;
+	void *data;
+
+	*rc = 0;
+	if (!p->walk)
+		p->walk = calloc(WALK_CACHE, sizeof(*p->walk));
+	if (!p->walk)
+		abort();
+	while (done < nr) {
+		room = room_for(sc, pace);
+		if (room > nr - done)
+			room = nr - done;
+		n = hits(p, access + done, room);
+		sim__pass(sc, n * pace);
+		done += n;
+		if (n == room) {
+			if (done == nr)
+				break;
+			sim__preempt(s);
+			if (room)
+				continue;
+		}
+		sim__pass(sc, pace);
+		*rc = bits_touch(p, access[done] & ~(uint64_t)1,
+				 access[done] & 1, &data);
+		if (*rc)
+			break;
+		done++;
+	}
+	sim__work_for(s, before);
+	return done;
+}
+
 static int bits_none(struct sim_proc *p)
 {
 	return 0;
+}
+
+static void bits_free(struct sim_proc *p)
+{
+	free(p->walk);
 }
 
 static void bits_nothing(struct sim_proc *p)
@@ -84,13 +214,17 @@ static int bits_munmap(struct sim_proc *p, uint64_t start, uint64_t end)
 
 	sim__books_lock(p);
 	rc = weir__aspace_unmap(p->as, start, end);
+	walk_forget(p); /* tables may have gone */
 	sim__books_unlock(p);
 	return rc;
 }
 
 static int bits_dontneed(struct sim_proc *p, uint64_t start, uint64_t end)
 {
-	return weir__aspace_zap(p->as, start, end);
+	int rc = weir__aspace_zap(p->as, start, end);
+
+	walk_forget(p);
+	return rc;
 }
 
 static int bits_move(struct sim_proc *p, uint64_t from, uint64_t to,
@@ -100,6 +234,7 @@ static int bits_move(struct sim_proc *p, uint64_t from, uint64_t to,
 
 	sim__books_lock(p);
 	rc = weir__aspace_move(p->as, from, to, len);
+	walk_forget(p);
 	sim__books_unlock(p);
 	return rc;
 }
@@ -127,7 +262,7 @@ static int bits_mlock(struct sim_proc *p, uint64_t start, uint64_t end,
 
 const struct mmu_ops sim__mmu_bits = {
     .proc_init = bits_none,
-    .proc_free = bits_nothing,
+    .proc_free = bits_free,
     .exit = bits_nothing,
     .kill = bits_nothing,
     .touch = bits_touch,

@@ -6,7 +6,34 @@
 
 #include "host/sim/sim_internal.h"
 
-#define RAM_SMALL (16u << 20) /* bytes */
+#define RAM_SMALL  (16u << 20) /* bytes */
+#define HUGE_BYTES ((size_t)2 << 20)
+
+/*
+ * Zeroed, populated when touched, in large pages where the machine has them:
+ * engine and MMU go through these arrays without any order, and would miss the
+ * processor's translation cache at every step.
+ */
+void *sim__memory(size_t bytes)
+{
+	size_t want = bytes + HUGE_BYTES;
+	char *p = mmap(NULL, want, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t head, tail;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	head = -(uintptr_t)p % HUGE_BYTES;
+	tail = HUGE_BYTES - head;
+	if (head)
+		munmap(p, head);
+	tail &= ~(size_t)(PAGE_SIZE - 1);
+	if (tail)
+		munmap(p + want - tail, tail);
+	p += head;
+	madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
 
 int sim__ram_init(struct sim *s)
 {
@@ -22,15 +49,11 @@ int sim__ram_init(struct sim *s)
 	 * heap gives that one back to the next machine without page faults. */
 	r->mapped = r->size > RAM_SMALL;
 	if (r->mapped)
-		r->bytes =
-		    mmap(NULL, r->size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		r->bytes = sim__memory(r->size);
 	else
 		r->bytes = aligned_alloc(PAGE_SIZE, r->size);
-	if (!r->bytes || r->bytes == MAP_FAILED) {
-		r->bytes = NULL;
+	if (!r->bytes)
 		return -ENOMEM;
-	}
 	if (!r->mapped)
 		memset(r->bytes, RAM_POISON_FREE, r->size);
 	if (s->cfg.contents == SIM_CONTENTS_NONE && s->cfg.mmu == SIM_MMU_BITS)

@@ -32,6 +32,8 @@ struct ram {
 	size_t page_bytes;
 };
 
+/* NULL when refused; ends with munmap(). */
+void *sim__memory(size_t bytes);
 int sim__ram_init(struct sim *s);
 void sim__ram_exit(struct sim *s);
 

@@ -37,13 +37,64 @@ static void run_add(struct sched *sc, struct fiber *f)
 	sc->run[sc->nr_run++] = f;
 }
 
+/* The runnable one that is furthest behind; of equals the first in line. */
+static size_t run_behind(const struct sched *sc)
+{
+	size_t best = 0;
+
+	for (size_t i = 1; i < sc->nr_run; i++)
+		if (sc->run[i]->ahead < sc->run[best]->ahead)
+			best = i;
+	return best;
+}
+
 static struct fiber *run_pick(struct sched *sc)
 {
-	size_t i = prng_below(&sc->prng, sc->nr_run);
-	struct fiber *f = sc->run[i];
+	struct fiber *f;
+	size_t i;
 
-	sc->run[i] = sc->run[--sc->nr_run];
+	if (!sc->ordered) {
+		i = prng_below(&sc->prng, sc->nr_run);
+		f = sc->run[i];
+		sc->run[i] = sc->run[--sc->nr_run];
+		return f;
+	}
+	i = run_behind(sc);
+	f = sc->run[i];
+	memmove(&sc->run[i], &sc->run[i + 1],
+		(--sc->nr_run - i) * sizeof(*sc->run));
 	return f;
+}
+
+/* ordered: the clock goes to where the last of those who can run is. */
+static void catch_up(struct sched *sc, struct fiber *next)
+{
+	uint64_t least = next->ahead;
+
+	if (!least)
+		return;
+	for (size_t i = 0; i < sc->nr_run; i++)
+		if (sc->run[i]->ahead < least)
+			least = sc->run[i]->ahead;
+	sc->clock.now += least;
+	next->ahead -= least;
+	for (size_t i = 0; i < sc->nr_run; i++)
+		sc->run[i]->ahead -= least;
+}
+
+/* ordered: it stops at the time that it has reached, and starts at the
+ * machine's time, whichever is later. */
+static void note_stop(struct sched *sc, struct fiber *f)
+{
+	f->busy_until = sc->clock.now + f->ahead;
+	f->ahead = 0;
+}
+
+static void note_start(struct sched *sc, struct fiber *f)
+{
+	f->ahead = f->busy_until > sc->clock.now
+		       ? f->busy_until - sc->clock.now
+		       : 0;
 }
 
 /* Interrupts: nothing here may switch. */
@@ -82,6 +133,7 @@ static void switch_to(struct sim *s, struct fiber *next)
 static void block(struct sim *s)
 {
 	struct sched *sc = &s->sched;
+	struct fiber *next_up;
 
 	fire_due(s);
 	while (!sc->nr_run) {
@@ -95,7 +147,12 @@ static void block(struct sim *s)
 		fire_due(s);
 	}
 	sc->relaxes = 0;
-	switch_to(s, run_pick(sc));
+	next_up = run_pick(sc);
+	if (sc->ordered) {
+		catch_up(sc, next_up);
+		fire_due(s);
+	}
+	switch_to(s, next_up);
 }
 
 static void timer_wakes(void *arg)
@@ -106,6 +163,7 @@ static void timer_wakes(void *arg)
 		list_del(&f->wait);
 		f->timed_out = true;
 	}
+	note_start(&f->sim->sched, f);
 	run_add(&f->sim->sched, f);
 }
 
@@ -128,6 +186,7 @@ static void stall(struct sim *s, uint64_t ns)
 	struct sched *sc = &s->sched;
 	struct fiber *f = sc->current;
 
+	note_stop(sc, f);
 	f->state = FIBER_STALLED;
 	f->since = sc->clock.now;
 	f->timer.fn = timer_wakes;
@@ -157,6 +216,24 @@ bool sim__idle(struct sim *s)
 	return true;
 }
 
+/* Whoever is a slice ahead of somebody else lets him go on. */
+static void ordered_point(struct sim *s)
+{
+	struct sched *sc = &s->sched;
+
+	fire_due(s);
+	if (!sc->nr_run) {
+		sc->clock.now += sc->current->ahead;
+		sc->current->ahead = 0;
+		return;
+	}
+	if (sc->current->ahead <
+	    sc->run[run_behind(sc)]->ahead + SLICE_NS)
+		return;
+	run_add(sc, sc->current);
+	block(s);
+}
+
 void sim__preempt(struct sim *s)
 {
 	struct sched *sc = &s->sched;
@@ -164,6 +241,11 @@ void sim__preempt(struct sim *s)
 	if (sc->in_irq)
 		return;
 	sc->nr_preempts++;
+	if (sc->ordered) {
+		sim__pass(sc, POINT_NS);
+		ordered_point(s);
+		return;
+	}
 	sim__pass(sc, POINT_NS);
 	fire_due(s);
 	if (s->cfg.time_max_ns && sc->clock.now > s->cfg.time_max_ns)
@@ -228,6 +310,7 @@ int sim__wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
 		sim__yield(s);
 		return 0;
 	}
+	note_stop(sc, f);
 	f->state = FIBER_WAITING;
 	f->word = word;
 	f->since = sc->clock.now;
@@ -265,10 +348,12 @@ void sim__wake(struct sim *s, _Atomic uint32_t *word, unsigned nr)
 			return;
 		/* one waiter draws nothing: which words share a list hangs on
 		 * addresses, which are no part of the seed */
-		if (old != young && (prng_next(&sc->prng) & 1))
+		if (old != young && !sc->ordered &&
+		    (prng_next(&sc->prng) & 1))
 			old = young;
 		list_del(&old->wait);
 		sim__timer_cancel(&sc->clock, &old->timer);
+		note_start(sc, old);
 		run_add(sc, old);
 		nr--;
 	}
@@ -418,6 +503,7 @@ void sim__sched_init(struct sim *s)
 	struct sched *sc = &s->sched;
 
 	prng_init(&sc->prng, s->cfg.seed, SIM_STREAM_SCHED);
+	sc->ordered = s->cfg.ordered;
 	sim__clock_init(&sc->clock);
 	list_init(&sc->all);
 	for (unsigned i = 0; i < SCHED_HASH; i++)

@@ -6,6 +6,15 @@
  * the same points, as interrupts: on the running fiber's stack, under a task
  * identity of their own.
  *
+ * Ordered machines (sim_config.ordered) draw nothing: tasks run side by side,
+ * each on a processor of its own, and whoever is behind in virtual time runs
+ * next. The clock is the time that all of them have reached.
+ *
+ *	clock        10 us                 program    kswapd
+ *	program runs |=======>             ahead 5    woken at 10, ahead 0
+ *	              kswapd  |====>       ahead 5    ahead 8: 8 - 5 < a slice
+ *	                           goes on until it is a slice ahead, and so on
+ *
  * When no task can run and no timer is set, nothing will ever happen again:
  * that is a deadlock, and it ends the run.
  */
@@ -39,6 +48,9 @@ struct fiber {
 	bool timed_out;
 	_Atomic uint32_t *word;
 	uint64_t since; /* when it began to wait */
+	/* ordered: how far it has run beyond the clock, while others on
+	 * processors of their own have not; and until when, once it waits */
+	uint64_t ahead, busy_until;
 	struct sim_timer timer;
 	void (*fn)(void *arg);
 	weir_worker_fn *worker; /* or this one, with the engine */
@@ -64,6 +76,7 @@ struct sched {
 	uint64_t nr_switches, nr_preempts, nr_irqs;
 	uint32_t relaxes; /* in a row */
 	bool failed;
+	bool ordered; /* (c) */
 };
 
 void sim__sched_init(struct sim *s);
@@ -90,10 +103,17 @@ bool sim__idle(struct sim *s);
 /* Fires what is due. */
 void sim__poll(struct sim *s);
 
-/* Time passes; nothing fires before the next scheduling point. */
+/* How far a task may get ahead of the others. */
+#define SLICE_NS 10000
+
+/* Time passes for the running task, and for the machine where nobody else could
+ * run; nothing fires before the next scheduling point. */
 static inline void sim__pass(struct sched *sc, uint64_t ns)
 {
-	sc->clock.now += ns;
+	if (sc->ordered && sc->nr_run)
+		sc->current->ahead += ns;
+	else
+		sc->clock.now += ns;
 }
 
 /* The running task works for p (NULL: for nobody). Returns for whom before. */

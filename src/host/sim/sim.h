@@ -84,6 +84,14 @@ struct sim_config {
 	/* the run fails beyond; 0 = no limit */
 	uint64_t time_max_ns, points_max;
 
+	/*
+	 * Nothing is left to chance but the disk: tasks run side by side, each
+	 * on a processor of its own, in the order of virtual time. The odds
+	 * below are not asked. bits model only.
+	 */
+	bool ordered;
+	uint64_t scan_ns; /* ordered: reclaim's work for one page */
+
 	/* odds, ppm */
 	uint32_t preempt_ppm; /* another task at a scheduling point */
 	uint32_t stall_ppm;   /* off the processor for 0 .. stall_ns */
@@ -179,6 +187,15 @@ uint64_t sim_limit(const struct sim *s);
  *   -EINTR   the process is being killed
  */
 int sim_touch(struct sim_proc *p, uint64_t addr, bool write, void **data);
+
+/*
+ * Many accesses in a row, of a machine without contents: bits model. access[i]
+ * is a page's address, its lowest bit set for a write; `pace` ns of the
+ * program's own pass with each. Returns how many were done; fewer than nr: the
+ * next one answered *rc, as sim_touch would.
+ */
+size_t sim_touch_many(struct sim_proc *p, const uint64_t *access, size_t nr,
+		      uint64_t pace, int *rc);
 
 /* System calls; addresses are page aligned and end is exclusive. 0, -EINTR, or
  * what the engine answered. mmap: uffd, late: not told to the engine before

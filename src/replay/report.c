@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* The outcome of one replay for a reader. */
+#include "replay/replay.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT 32
+
+/* 1234567 -> "1,234,567". Returns buf. */
+static char *count(uint64_t n, char buf[TEXT])
+{
+	char digits[TEXT];
+	int len = snprintf(digits, sizeof(digits), "%" PRIu64, n), at = 0;
+
+	for (int i = 0; i < len; i++) {
+		if (i && (len - i) % 3 == 0)
+			buf[at++] = ',';
+		buf[at++] = digits[i];
+	}
+	buf[at] = '\0';
+	return buf;
+}
+
+static char *size(uint64_t pages, char buf[TEXT])
+{
+	static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB"};
+	double v = (double)pages * 4;
+	unsigned i = 0;
+
+	for (; v >= 1024 && i < 3; i++)
+		v /= 1024;
+	snprintf(buf, TEXT, "%.1f %s", v, unit[i]);
+	return buf;
+}
+
+static char *seconds(uint64_t ns, char buf[TEXT])
+{
+	snprintf(buf, TEXT, "%.3f s", (double)ns / 1e9);
+	return buf;
+}
+
+static double percent(uint64_t part, uint64_t whole)
+{
+	return whole ? 100.0 * (double)part / (double)whole : 0;
+}
+
+static uint64_t lost_ns(const struct replay_result *r)
+{
+	return r->time_ns > r->program_ns ? r->time_ns - r->program_ns : 0;
+}
+
+static void head(FILE *to, const struct replay_options *o,
+		 const struct replay_result *r)
+{
+	char a[TEXT], b[TEXT], c[TEXT];
+
+	fprintf(to, "%s accesses (%s) of %s pages, %s", count(r->accesses, a),
+		trace_format_name(r->trace.format), count(r->pages, b),
+		size(r->pages, c));
+	if (r->processes > 1)
+		fprintf(to, ", %" PRIu64 " processes", r->processes);
+	fprintf(to, "\nmemory %s", size(o->memory_pages, a));
+	if (o->swap_pages)
+		fprintf(to, ", swap %s", size(o->swap_pages, b));
+	else
+		fprintf(to, ", no swap");
+	if (!r->trace.has_time)
+		fprintf(to, ", %s accesses a second", count(o->rate, c));
+	fprintf(to, "\n\n");
+}
+
+static void line(FILE *to, const char *what, uint64_t n)
+{
+	char a[TEXT];
+
+	fprintf(to, "  %-26s %18s", what, count(n, a));
+}
+
+static void line_percent(FILE *to, const char *what, uint64_t n, uint64_t of,
+			 const char *whose)
+{
+	line(to, what, n);
+	fprintf(to, "   %6.2f %% of %s\n", percent(n, of), whose);
+}
+
+static void faults(FILE *to, const struct replay_result *r)
+{
+	uint64_t major = replay_stat(r, STAT_pgmajfault);
+
+	line_percent(to, "minor faults", replay_minor(r), r->accesses,
+		     "accesses");
+	line_percent(to, "major faults", major, r->accesses, "accesses");
+	line_percent(to, "refaults", replay_refaults(r), r->accesses,
+		     "accesses");
+	line_percent(to, "  activated at once",
+		     replay_stat(r, STAT_workingset_activate_anon) +
+			     replay_stat(r, STAT_workingset_activate_file),
+		     replay_refaults(r), "refaults");
+	line_percent(to, "  had been active before",
+		     replay_stat(r, STAT_workingset_restore_anon) +
+			     replay_stat(r, STAT_workingset_restore_file),
+		     replay_refaults(r), "refaults");
+	line(to, "activations", replay_stat(r, STAT_pgactivate));
+	fputc('\n', to);
+	line(to, "deactivations", replay_stat(r, STAT_pgdeactivate));
+	fputc('\n', to);
+}
+
+static void reclaim(FILE *to, const struct replay_result *r)
+{
+	uint64_t k = replay_stat(r, STAT_pgscan_kswapd);
+	uint64_t d = replay_stat(r, STAT_pgscan_direct);
+	char a[TEXT];
+
+	line(to, "scanned by kswapd", k);
+	fputc('\n', to);
+	line_percent(to, "  stolen", replay_stat(r, STAT_pgsteal_kswapd), k,
+		     "scanned");
+	line(to, "scanned by direct reclaim", d);
+	fputc('\n', to);
+	line_percent(to, "  stolen", replay_stat(r, STAT_pgsteal_direct), d,
+		     "scanned");
+	line(to, "stalls", replay_stat(r, STAT_allocstall));
+	fprintf(to, "   %s in them\n", seconds(replay_stat(r, STAT_stall_ns), a));
+	line(to, "pages read from swap", replay_stat(r, STAT_pswpin));
+	fprintf(to, "   in %s requests\n", count(r->disk_reads, a));
+	line(to, "pages written to swap", replay_stat(r, STAT_pswpout));
+	fprintf(to, "   in %s requests\n", count(r->disk_writes, a));
+}
+
+static void the_end(FILE *to, const struct replay_result *r)
+{
+	const struct replay_sample *at = &r->series.at[r->series.nr - 1];
+	static const char *const names[] = {"inactive anon", "active anon",
+					    "inactive file", "active file",
+					    "unevictable"};
+	char a[TEXT];
+
+	fprintf(to, "\nat the end\n");
+	for (unsigned l = 0; l < NR_LRU_LISTS; l++) {
+		if (!at->lru[l])
+			continue;
+		line(to, names[l], at->lru[l]);
+		fprintf(to, "   %s\n", size(at->lru[l], a));
+	}
+	line(to, "free", at->free);
+	fprintf(to, "   min %" PRIu64 ", low %" PRIu64 ", high %" PRIu64 "\n",
+		r->wmark[WMARK_MIN], r->wmark[WMARK_LOW], r->wmark[WMARK_HIGH]);
+	line(to, "in swap", at->swap);
+	fprintf(to, "   %s\n", size(at->swap, a));
+}
+
+static void times(FILE *to, const struct replay_result *r)
+{
+	char a[TEXT], b[TEXT], c[TEXT];
+
+	fprintf(to, "\ntime %s: %s of the program, %s lost",
+		seconds(r->time_ns, a), seconds(r->program_ns, b),
+		seconds(lost_ns(r), c));
+	if (r->program_ns)
+		fprintf(to, " (%.2f x)",
+			(double)r->time_ns / (double)r->program_ns);
+	fputc('\n', to);
+	if (r->killed)
+		fprintf(to,
+			"OUT OF MEMORY: %" PRIu64 " of %" PRIu64
+			" processes killed, %s accesses left out\n",
+			r->killed, r->processes, count(r->skipped, a));
+}
+
+void replay_report(FILE *to, const struct replay_options *o,
+		   const struct replay_result *r)
+{
+	head(to, o, r);
+	faults(to, r);
+	fputc('\n', to);
+	reclaim(to, r);
+	the_end(to, r);
+	times(to, r);
+}
