@@ -1,50 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The outcome of one replay for a reader. */
-#include "replay/replay.h"
+#include "replay/sweep.h"
+#include "replay/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define TEXT 32
-
-/* 1234567 -> "1,234,567". Returns buf. */
-static char *count(uint64_t n, char buf[TEXT])
-{
-	char digits[TEXT];
-	int len = snprintf(digits, sizeof(digits), "%" PRIu64, n), at = 0;
-
-	for (int i = 0; i < len; i++) {
-		if (i && (len - i) % 3 == 0)
-			buf[at++] = ',';
-		buf[at++] = digits[i];
-	}
-	buf[at] = '\0';
-	return buf;
-}
-
-static char *size(uint64_t pages, char buf[TEXT])
-{
-	static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB"};
-	double v = (double)pages * 4;
-	unsigned i = 0;
-
-	for (; v >= 1024 && i < 3; i++)
-		v /= 1024;
-	snprintf(buf, TEXT, "%.1f %s", v, unit[i]);
-	return buf;
-}
-
-static char *seconds(uint64_t ns, char buf[TEXT])
-{
-	snprintf(buf, TEXT, "%.3f s", (double)ns / 1e9);
-	return buf;
-}
-
-static double percent(uint64_t part, uint64_t whole)
-{
-	return whole ? 100.0 * (double)part / (double)whole : 0;
-}
 
 static uint64_t lost_ns(const struct replay_result *r)
 {
@@ -56,18 +17,18 @@ static void head(FILE *to, const struct replay_options *o,
 {
 	char a[TEXT], b[TEXT], c[TEXT];
 
-	fprintf(to, "%s accesses (%s) of %s pages, %s", count(r->accesses, a),
-		trace_format_name(r->trace.format), count(r->pages, b),
-		size(r->pages, c));
+	fprintf(to, "%s accesses (%s) of %s pages, %s", replay__count(r->accesses, a),
+		trace_format_name(r->trace.format), replay__count(r->pages, b),
+		replay__size(r->pages, c));
 	if (r->processes > 1)
 		fprintf(to, ", %" PRIu64 " processes", r->processes);
-	fprintf(to, "\nmemory %s", size(o->memory_pages, a));
+	fprintf(to, "\nmemory %s", replay__size(o->memory_pages, a));
 	if (o->swap_pages)
-		fprintf(to, ", swap %s", size(o->swap_pages, b));
+		fprintf(to, ", swap %s", replay__size(o->swap_pages, b));
 	else
 		fprintf(to, ", no swap");
 	if (!r->trace.has_time)
-		fprintf(to, ", %s accesses a second", count(o->rate, c));
+		fprintf(to, ", %s accesses a second", replay__count(o->rate, c));
 	fprintf(to, "\n\n");
 }
 
@@ -75,14 +36,14 @@ static void line(FILE *to, const char *what, uint64_t n)
 {
 	char a[TEXT];
 
-	fprintf(to, "  %-26s %18s", what, count(n, a));
+	fprintf(to, "  %-26s %18s", what, replay__count(n, a));
 }
 
 static void line_percent(FILE *to, const char *what, uint64_t n, uint64_t of,
 			 const char *whose)
 {
 	line(to, what, n);
-	fprintf(to, "   %6.2f %% of %s\n", percent(n, of), whose);
+	fprintf(to, "   %6.2f %% of %s\n", replay__percent(n, of), whose);
 }
 
 static void faults(FILE *to, const struct replay_result *r)
@@ -122,12 +83,13 @@ static void reclaim(FILE *to, const struct replay_result *r)
 	fputc('\n', to);
 	line_percent(to, "  stolen", replay_stat(r, STAT_pgsteal_direct), d,
 		     "scanned");
-	line(to, "stalls", replay_stat(r, STAT_allocstall));
-	fprintf(to, "   %s in them\n", seconds(replay_stat(r, STAT_stall_ns), a));
+	line(to, "direct reclaims", replay_stat(r, STAT_allocstall));
+	fprintf(to, "   %s in them\n",
+		replay__seconds(replay_stat(r, STAT_stall_ns), a));
 	line(to, "pages read from swap", replay_stat(r, STAT_pswpin));
-	fprintf(to, "   in %s requests\n", count(r->disk_reads, a));
+	fprintf(to, "   in %s requests\n", replay__count(r->disk_reads, a));
 	line(to, "pages written to swap", replay_stat(r, STAT_pswpout));
-	fprintf(to, "   in %s requests\n", count(r->disk_writes, a));
+	fprintf(to, "   in %s requests\n", replay__count(r->disk_writes, a));
 }
 
 static void the_end(FILE *to, const struct replay_result *r)
@@ -143,13 +105,13 @@ static void the_end(FILE *to, const struct replay_result *r)
 		if (!at->lru[l])
 			continue;
 		line(to, names[l], at->lru[l]);
-		fprintf(to, "   %s\n", size(at->lru[l], a));
+		fprintf(to, "   %s\n", replay__size(at->lru[l], a));
 	}
 	line(to, "free", at->free);
 	fprintf(to, "   min %" PRIu64 ", low %" PRIu64 ", high %" PRIu64 "\n",
 		r->wmark[WMARK_MIN], r->wmark[WMARK_LOW], r->wmark[WMARK_HIGH]);
 	line(to, "in swap", at->swap);
-	fprintf(to, "   %s\n", size(at->swap, a));
+	fprintf(to, "   %s\n", replay__size(at->swap, a));
 }
 
 static void times(FILE *to, const struct replay_result *r)
@@ -157,17 +119,19 @@ static void times(FILE *to, const struct replay_result *r)
 	char a[TEXT], b[TEXT], c[TEXT];
 
 	fprintf(to, "\ntime %s: %s of the program, %s lost",
-		seconds(r->time_ns, a), seconds(r->program_ns, b),
-		seconds(lost_ns(r), c));
+		replay__seconds(r->time_ns, a), replay__seconds(r->program_ns, b),
+		replay__seconds(lost_ns(r), c));
 	if (r->program_ns)
 		fprintf(to, " (%.2f x)",
 			(double)r->time_ns / (double)r->program_ns);
-	fputc('\n', to);
+	fprintf(to, "\nstalled %s: %.2f %% of the time\n",
+		replay__seconds(replay_stall_ns(r), a),
+		replay__percent(replay_stall_ns(r), r->time_ns));
 	if (r->killed)
 		fprintf(to,
 			"OUT OF MEMORY: %" PRIu64 " of %" PRIu64
 			" processes killed, %s accesses left out\n",
-			r->killed, r->processes, count(r->skipped, a));
+			r->killed, r->processes, replay__count(r->skipped, a));
 }
 
 void replay_report(FILE *to, const struct replay_options *o,

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool/progress.h"
 #include "tool/replay.h"
@@ -117,6 +118,51 @@ out:
 	return rc;
 }
 
+static void sweep_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	progress_update(ctx, done, total);
+}
+
+static int print_sweep(const struct replay_command *c, const struct sweep *s)
+{
+	FILE *to;
+	int rc;
+
+	if (!c->json || c->json_file)
+		replay_sweep_report(stdout, &c->o, &c->sweep, s);
+	if (!c->json)
+		return 0;
+	rc = open_output(c->json_file, &to);
+	if (rc)
+		return rc;
+	replay_sweep_json(to, &c->o, &c->sweep, s);
+	return close_output(c->json_file, to);
+}
+
+static int many_runs(struct replay_command *c)
+{
+	struct replay_error err;
+	struct progress bar;
+	struct sweep s;
+	int rc;
+
+	progress_begin(&bar, "sweep");
+	if (!c->quiet && isatty(STDERR_FILENO)) {
+		c->sweep.progress = sweep_progress;
+		c->sweep.progress_ctx = &bar;
+	}
+	rc = replay_sweep(&c->o, &c->sweep, &s, &err);
+	progress_end(&bar);
+	if (rc) {
+		complain("replay", "%s", err.text);
+		rc = err.exit_status;
+	} else {
+		rc = print_sweep(c, &s);
+	}
+	replay_sweep_free(&s);
+	return rc;
+}
+
 int cmd_replay(int argc, char **argv)
 {
 	struct replay_command c;
@@ -128,5 +174,5 @@ int cmd_replay(int argc, char **argv)
 		replay_help();
 		return 0;
 	}
-	return one_run(&c);
+	return c.swept ? many_runs(&c) : one_run(&c);
 }

@@ -3,12 +3,13 @@
 #ifndef WEIR_TOOL_REPLAY_H
 #define WEIR_TOOL_REPLAY_H
 
-#include "replay/replay.h"
+#include "replay/sweep.h"
 #include "tool/tool.h"
 
 struct replay_command {
 	struct replay_options o;
-	bool memory_given, stream_given, help;
+	struct sweep_options sweep;
+	bool memory_given, stream_given, swept, help;
 	bool json, quiet;
 	const char *json_file;	 /* NULL = standard output */
 	bool events;

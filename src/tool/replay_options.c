@@ -173,6 +173,76 @@ static int set_disk(struct replay_command *c, const struct value *v)
 	return bad(v, "a time is needed, such as 80us or 4ms");
 }
 
+/* SIZE..SIZE or SIZE..SIZE:N */
+static int set_sweep(struct replay_command *c, const struct value *v)
+{
+	struct value low = *v, high = *v, points = *v;
+	char buf[128], *dots, *colon;
+	uint64_t n = 0;
+	int rc;
+
+	if (snprintf(buf, sizeof(buf), "%s", v->text) >= (int)sizeof(buf) ||
+	    !(dots = strstr(buf, "..")))
+		return bad(v, "two sizes are needed, such as 16M..1G");
+	*dots = '\0';
+	colon = strchr(dots + 2, ':');
+	if (colon)
+		*colon = '\0';
+	low.text = buf;
+	high.text = dots + 2;
+	rc = size_pages(&low, REPLAY_PAGES_MIN, &c->sweep.low);
+	if (!rc)
+		rc = size_pages(&high, REPLAY_PAGES_MIN, &c->sweep.high);
+	if (!rc && colon) {
+		points.text = colon + 1;
+		rc = number_between(&points, 2, 128, &n);
+	}
+	if (rc)
+		return rc;
+	if (c->sweep.low >= c->sweep.high)
+		return bad(v, "the second size is not larger");
+	c->sweep.points = (unsigned)n;
+	c->swept = true;
+	return 0;
+}
+
+static int set_jobs(struct replay_command *c, const struct value *v)
+{
+	uint64_t n;
+	int rc = number_between(v, 1, SWEEP_MAX, &n);
+
+	if (!rc)
+		c->sweep.jobs = (unsigned)n;
+	return rc;
+}
+
+/* "2.5" or "2.5%": in millionths. */
+static int percentage(const struct value *v, uint64_t *out)
+{
+	char *end;
+	double p;
+
+	if (!isdigit((unsigned char)*v->text))
+		return bad(v, "a number from 0 to 100 is needed");
+	p = strtod(v->text, &end);
+	if (*end == '%')
+		end++;
+	if (*end || p > 100)
+		return bad(v, "a number from 0 to 100 is needed");
+	*out = (uint64_t)(p * 1e4 + 0.5);
+	return 0;
+}
+
+static int set_max_refaults(struct replay_command *c, const struct value *v)
+{
+	return percentage(v, &c->sweep.bound.refaults);
+}
+
+static int set_max_stall(struct replay_command *c, const struct value *v)
+{
+	return percentage(v, &c->sweep.bound.stall);
+}
+
 static int set_format(struct replay_command *c, const struct value *v)
 {
 	if (trace_format_parse(v->text, &c->o.trace.format))
@@ -260,7 +330,9 @@ static const struct {
 	{"disk", set_disk},	    {"format", set_format},
 	{"columns", set_columns},   {"addresses", set_addresses},
 	{"json", set_json},	    {"events", set_events},
-	{"quiet", set_quiet},
+	{"quiet", set_quiet},	    {"sweep", set_sweep},
+	{"jobs", set_jobs},	    {"max-refaults", set_max_refaults},
+	{"max-stall", set_max_stall},
 };
 
 static int set_value(struct replay_command *c, const struct value *v)
@@ -360,6 +432,39 @@ static int read_arguments(struct replay_command *c, int argc, char **argv)
 	return 0;
 }
 
+static int check_memory(const struct replay_command *c, uint64_t pages)
+{
+	/* KiB against pages: a quarter */
+	if (c->o.tun.min_free_kbytes > pages) {
+		complain("replay",
+			 "min_free_kbytes %llu is more than a quarter of the "
+			 "memory",
+			 (unsigned long long)c->o.tun.min_free_kbytes);
+		return EXIT_BAD_USAGE;
+	}
+	if (pages / c->o.nodes < REPLAY_PAGES_MIN) {
+		complain("replay", "too little memory for two nodes");
+		return EXIT_BAD_USAGE;
+	}
+	return 0;
+}
+
+static int check_sweep(const struct replay_command *c)
+{
+	const char *not = NULL;
+
+	if (!strcmp(c->o.trace.path, "-"))
+		not = "a trace from standard input, which can be read once";
+	else if (c->memory_given)
+		not = "--memory";
+	else if (c->events)
+		not = "--events";
+	if (!not)
+		return check_memory(c, c->sweep.low);
+	complain("replay", "--sweep does not go with %s", not);
+	return EXIT_BAD_USAGE;
+}
+
 static int check_together(struct replay_command *c)
 {
 	if (!c->o.trace.path) {
@@ -367,23 +472,20 @@ static int check_together(struct replay_command *c)
 				   "SIZE; - is standard input");
 		return EXIT_BAD_USAGE;
 	}
+	if (c->swept)
+		return check_sweep(c);
+	if (c->sweep.bound.refaults != UINT64_MAX ||
+	    c->sweep.bound.stall != UINT64_MAX) {
+		complain("replay", "--max-refaults and --max-stall are for "
+				   "--sweep");
+		return EXIT_BAD_USAGE;
+	}
 	if (!c->memory_given) {
 		complain("replay", "how much memory? --memory SIZE is needed, "
 				   "for example --memory 64M");
 		return EXIT_BAD_USAGE;
 	}
-	if (c->o.tun.min_free_kbytes > c->o.memory_pages) {
-		complain("replay",
-			 "min_free_kbytes %llu is more than a quarter of the "
-			 "memory",
-			 (unsigned long long)c->o.tun.min_free_kbytes);
-		return EXIT_BAD_USAGE;
-	}
-	if (c->o.memory_pages / c->o.nodes < REPLAY_PAGES_MIN) {
-		complain("replay", "too little memory for two nodes");
-		return EXIT_BAD_USAGE;
-	}
-	return 0;
+	return check_memory(c, c->o.memory_pages);
 }
 
 int replay_options_parse(int argc, char **argv, struct replay_command *c)
@@ -399,6 +501,7 @@ int replay_options_parse(int argc, char **argv, struct replay_command *c)
 	c->o.rate = REPLAY_RATE;
 	c->o.seed = 1;
 	c->o.disk_ns = 80000;
+	c->sweep.bound = (struct sweep_bound){UINT64_MAX, UINT64_MAX};
 	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			c->help = true;

@@ -136,6 +136,44 @@ def test_events_have_the_kernels_names():
         assert name in text, name
 
 
+def test_sweep_same_for_any_number_of_processors():
+    args = [ZIPF, "--sweep", "2M..16M:4", "--json"]
+    one = expect(replay(*args, "--jobs", "1"), 0).out
+    assert expect(replay(*args, "--jobs", "4"), 0).out == one
+    points = json.loads(one)["sweep"]
+    assert len(points) == 4
+    assert [p["memory_pages"] for p in points] == [512, 1024, 2048, 4096]
+    for p in points:
+        j = outcome(ZIPF, "--memory", "%dK" % (p["memory_pages"] * 4))
+        assert j["faults"]["major"] == p["major"]
+        assert j["time_ns"] == p["time_ns"]
+
+
+def test_sweep_finds_the_smallest_memory():
+    r = outcome(ZIPF, "--sweep", "2M..16M", "--max-refaults", "1%")
+    limit = 0.01 * r["trace"]["accesses"]
+    best = r["smallest_pages"]
+    for p in r["sweep"]:
+        if p["memory_pages"] >= best:
+            assert p["refaults"] <= limit, p
+    worse = [p["memory_pages"] for p in r["sweep"]
+             if p["memory_pages"] < best]
+    assert worse and max(worse) * 1.03 > best
+    assert [p for p in r["sweep"]
+            if p["memory_pages"] == max(worse)][0]["refaults"] > limit
+    r = expect(replay(ZIPF, "--sweep", "2M..3M:2", "--max-stall", "0.0001"), 0)
+    assert "none of these is enough" in r.out
+    r = expect(replay(ZIPF, "--sweep", "2M..16M"), 0, out=["memory", "16.0"])
+    for line in r.out.splitlines():
+        assert len(line) <= 80, line
+
+
+def test_sweep_of_a_bad_trace():
+    bad = trace("badsweep", list(range(5000)) + ["x"])
+    r = expect(replay(bad, "--sweep", "2M..16M"), BAD_DATA, err="5001")
+    assert r.out == "" and r.err.count("\n") == 1, r
+
+
 def test_environment():
     a = outcome(ZIPF, env={"WEIR_REPLAY_MEMORY": "4M"})
     assert a["machine"]["memory_pages"] == 1024
@@ -155,6 +193,12 @@ def test_bad_usage():
             ([ZIPF, "--memory", "4M", "--tune", "nonsense=1"], "no tunable"),
             ([ZIPF, "--memory", "4M", "--format", "doc"], "oracleGeneral"),
             ([ZIPF, "--memory", "4M", "--speed"], "unknown option"),
+            ([ZIPF, "--sweep", "4M"], "two sizes"),
+            ([ZIPF, "--sweep", "4M..2M"], "not larger"),
+            ([ZIPF, "--sweep", "2M..4M:1"], "from 2"),
+            (["-", "--sweep", "2M..4M"], "standard input"),
+            ([ZIPF, "--sweep", "2M..4M", "--memory", "2M"], "--memory"),
+            ([ZIPF, "--memory", "4M", "--max-stall", "3"], "--sweep"),
             ([ZIPF, LOOP, "--memory", "4M"], "one trace")):
         r = expect(replay(*args), BAD_USAGE, err=words)
         assert r.out == "" and r.err.startswith("weir replay: "), r
