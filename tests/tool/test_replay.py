@@ -100,7 +100,7 @@ def test_no_swap_and_too_little_memory_kills():
 
 def test_report_is_for_80_columns():
     r = expect(replay(ZIPF, "--memory", "4M"), 0,
-               out=["major faults", "scanned by kswapd", "stalls", "lost"])
+               out=["major faults", "scanned by kswapd", "stalled", "lost"])
     for line in r.out.splitlines():
         assert len(line) <= 80, line
     assert r.err == ""
