@@ -71,6 +71,9 @@ struct weir_io {
 	uint32_t area;	  /* swap area (type) */
 	uint32_t nr;	  /* 1..WEIR_IO_PAGES_MAX */
 	uint64_t slot;	  /* first slot */
+	/* A read that its submitter waits for at once and that nothing else
+	 * is to overlap with: the host may end it before it returns. */
+	bool sync;
 	uint64_t host[4]; /* scratch for the host */
 	void (*done)(struct engine *e, struct weir_io *io);
 	void *owner;

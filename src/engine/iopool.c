@@ -46,6 +46,7 @@ struct weir_io *weir__io_tryget(struct engine *e)
 	weir__spin_unlock(e, &p->lock);
 	if (io) {
 		io->nr = 0;
+		io->sync = false;
 		io->owner = NULL;
 	}
 	return io;

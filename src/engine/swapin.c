@@ -247,6 +247,8 @@ struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
 	if (fresh) {
 		weir__stat_inc(e, STAT_pgmajfault);
 		read_page(e, &io, f, entry);
+		if (io)
+			io->sync = w->nr == 1 && !w->ahead;
 	}
 	if (w->nr > 1)
 		read_neighbours(e, as, w->start, w->nr, addr, &io);

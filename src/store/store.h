@@ -23,6 +23,9 @@ struct uring;
 /* One run. Everything but status is the caller's to fill. */
 struct store_req {
 	bool write;
+	/* A read that is waited for at once: it may be over, done() included,
+	 * when submit returns. Saves the way through the ring. */
+	bool sync;
 	unsigned nr;     /* pages, 1..STORE_RUN_MAX */
 	uint64_t slot;   /* first slot */
 	void **buf;      /* [nr] page-aligned addresses */

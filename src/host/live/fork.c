@@ -159,6 +159,7 @@ static void forget_threads(struct live *l)
 {
 	l->nr_tasks = 0;
 	memset(l->seat, 0, sizeof(l->seat));
+	l->seats_lock = 0;
 	l->inside = 0;
 	l->frozen = 0;
 	l->freeze_req = FREEZE_NONE;

@@ -9,16 +9,125 @@
  * the seat to another, so that further faults are served meanwhile and events
  * are read, whatever the blocked one waits for. A fault that needs nothing of
  * the kind costs no hand-over.
+ *
+ * A fault wakes everybody who waits at the descriptor, and waking a thread on
+ * an idle CPU costs more than the rest of the fault. So only the seats of CPUs
+ * where the program runs are open; the others sleep elsewhere. Now and then
+ * whoever serves a fault looks where the faulting thread runs, opens the seat
+ * there and closes those from where no fault has come for a while. (The race to
+ * the descriptor tells nothing: the waker is slowed by waking the far one, which
+ * then comes first.) Correctness needs one open seat, whichever: then every
+ * message is read.
  */
+#include <string.h>
+
 #include "engine/fault.h"
 #include "host/live/live.h"
 #include "host/live/sys.h"
 #include "host/live/uffd_abi.h"
+#include "util/fmt.h"
+
+#define LOOK_EVERY  8u	/* faults between two looks at where they come from */
+#define STALE	    8u	/* looks that saw no fault come from a CPU */
+#define ALONE_AFTER 32u /* faults of one thread that make it the only one */
 
 static void handler_main(void *arg);
 
+static void seats_lock(struct live *l)
+{
+	while (atomic_exchange(&l->seats_lock, 1))
+		sys_sched_yield();
+}
+
+static void seat_open(struct live *l, struct seat *s)
+{
+	seats_lock(l);
+	if (!s->open) {
+		l->nr_open++;
+		s->open = 1;
+	}
+	l->seats_lock = 0;
+	sys_futex(&s->open, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
+}
+
+static void seat_open_any(struct live *l)
+{
+	for (uint32_t i = 0; i < l->nr_seats; i++)
+		if (!l->seat[i].open) {
+			seat_open(l, &l->seat[i]);
+			return;
+		}
+}
+
+/* The last field but 13 of a thread's stat file: the CPU it ran on last. */
+static int cpu_of_thread(uint32_t tid)
+{
+	char path[48], buf[512], *p;
+	int fd, cpu = 0, spaces = 0;
+	long n;
+
+	fmt_s(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+	fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	n = sys_read(fd, buf, sizeof(buf) - 1);
+	sys_close(fd);
+	if (n <= 0)
+		return -1;
+	buf[n] = 0;
+	p = strrchr(buf, ')'); /* the name may hold anything */
+	for (; p && *p && spaces < 37; p++)
+		spaces += *p == ' ';
+	if (!p || spaces < 37 || *p < '0' || *p > '9')
+		return -1;
+	for (; *p >= '0' && *p <= '9'; p++)
+		cpu = cpu * 10 + (*p - '0');
+	return cpu;
+}
+
+/* Opens the seat of the CPU that faults come from, closes those from where
+ * none have come for a while. -1: not known, all open. */
+static void seats_follow(struct live *l, int cpu)
+{
+	uint32_t now = ++l->nr_looks;
+
+	for (uint32_t i = 0; i < l->nr_seats; i++) {
+		struct seat *s = &l->seat[i];
+
+		if (cpu >= 0 && s->cpu != (uint32_t)cpu)
+			continue;
+		s->last_look = now;
+		if (!s->open)
+			seat_open(l, s);
+	}
+	seats_lock(l);
+	for (uint32_t i = 0; i < l->nr_seats; i++) {
+		struct seat *s = &l->seat[i];
+
+		if (s->open && l->nr_open > 1 && now - s->last_look > STALE) {
+			l->nr_open--;
+			s->open = 0;
+		}
+	}
+	l->seats_lock = 0;
+}
+
+/* A fault of this thread was read. */
+static void note_fault(struct live *l, uint32_t tid)
+{
+	if (l->last_tid == tid) {
+		if (l->alone < ALONE_AFTER)
+			l->alone++;
+	} else {
+		l->last_tid = tid;
+		l->alone = 0;
+	}
+	if (l->nr_seats > 1 && ++l->nr_faults % LOOK_EVERY == 0)
+		seats_follow(l, cpu_of_thread(tid));
+}
+
 /* One more handler for the seat, when all are busy and there may be more. */
-static void grow(struct live *l, struct seat *s)
+static bool grow(struct live *l, struct seat *s)
 {
 	uint32_t n = __atomic_load_n(&s->nr_threads, __ATOMIC_RELAXED);
 	struct live_task *t;
@@ -26,12 +135,13 @@ static void grow(struct live *l, struct seat *s)
 	if (n >= HANDLERS_PER_CPU ||
 	    !__atomic_compare_exchange_n(&s->nr_threads, &n, n + 1, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-		return;
+		return false;
 	t = live_task_new(l, "weir-fault", (int)s->cpu);
 	if (!t)
-		return;
+		return false;
 	t->seat = s;
-	live_thread_run(t, handler_main);
+	t->task.cpu = (uint32_t)(s - l->seat);
+	return live_thread_run(t, handler_main) == 0;
 }
 
 void seat_release(struct live_task *t)
@@ -44,8 +154,13 @@ void seat_release(struct live_task *t)
 	s->taken = 0;
 	if (s->standby)
 		sys_futex(&s->taken, FUTEX_WAKE_PRIVATE, 1, NULL);
-	else
-		grow(t->live, s);
+	else if (!grow(t->live, s))
+		seat_open_any(t->live); /* all of this CPU's are blocked */
+}
+
+bool seat_may_block(struct live *l)
+{
+	return l->alone >= ALONE_AFTER;
 }
 
 static void seat_take(struct live_task *t)
@@ -193,12 +308,15 @@ static void handler_main(void *arg)
 
 		if (!t->seated)
 			seat_take(t);
+		while (!t->seat->open)
+			sys_futex(&t->seat->open, FUTEX_WAIT_PRIVATE, 0, NULL);
 		if (gate_any(&l->gate))
 			apply_events(l, t);
 		if (!t->seated)
 			continue;
 		switch (handlers_read(l, &addr, &flags, &tid)) {
 		case GOT_FAULT:
+			note_fault(l, tid);
 			serve(l, t, addr, flags);
 			break;
 		case GOT_EVENT:
@@ -211,10 +329,24 @@ static void handler_main(void *arg)
 	}
 }
 
+/* Of those this process may use. */
+static uint32_t nth_cpu(uint32_t n)
+{
+	uint8_t mask[1024];
+	int bytes = sys_sched_getaffinity(0, sizeof(mask), mask);
+
+	for (int i = 0; i < bytes * 8; i++)
+		if (mask[i / 8] >> i % 8 & 1 && !n--)
+			return (uint32_t)i;
+	return 0;
+}
+
 int handlers_start(struct live *l)
 {
+	l->nr_open = l->nr_seats;
 	for (uint32_t i = 0; i < l->nr_seats; i++) {
-		l->seat[i].cpu = i;
+		l->seat[i].cpu = nth_cpu(i);
+		l->seat[i].open = 1;
 		for (int k = 0; k < 2; k++)
 			grow(l, &l->seat[i]);
 		if (!l->seat[i].nr_threads)

@@ -51,6 +51,8 @@ struct seat {
 	_Atomic uint32_t standby;
 	uint32_t nr_threads; /* started so far */
 	uint32_t cpu;
+	_Atomic uint32_t open; /* its reader waits for faults; a futex */
+	_Atomic uint32_t last_look; /* when a fault was seen to come from it */
 };
 
 /* Memory of the program that is never managed: thread stacks and our own. */
@@ -100,6 +102,11 @@ struct live {
 
 	struct seat seat[LIVE_CPUS];
 	uint32_t nr_seats;
+	_Atomic uint32_t seats_lock; /* spin: of `open` and nr_open */
+	_Atomic uint32_t nr_open;  /* seats that wait for faults: 1 or more */
+	_Atomic uint32_t nr_faults, nr_looks;
+	_Atomic uint32_t last_tid; /* who faulted last */
+	_Atomic uint32_t alone;    /* faults in a row of that thread */
 	struct live_task task[LIVE_THREADS];
 	_Atomic uint32_t nr_tasks;
 	char *thread_mem;
@@ -179,6 +186,9 @@ enum got handlers_read(struct live *l, uint64_t *addr, unsigned *flags,
 		       uint32_t *tid);
 /* Before anything that may block: lets another thread read the descriptor. */
 void seat_release(struct live_task *t);
+/* One read may be waited for without giving up the seat: nobody else of the
+ * program has faulted lately. */
+bool seat_may_block(struct live *l);
 
 /* janitor.c */
 int janitor_start(struct live *l);
