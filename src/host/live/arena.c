@@ -7,6 +7,7 @@
 #include "host/live/sys.h"
 
 #define ALL_ONES (~(uint64_t)0)
+#define GAPS_LEAST 8 /* in a chunk whose gaps are given out */
 
 static void lock(struct arena *a)
 {
@@ -64,6 +65,7 @@ int arena_init(struct live *l, uint64_t nr_frames, uint32_t garbage_max)
 		list_add_tail(&a->chunk[i].link, &a->empty);
 	a->open_out = BUF_NONE;
 	a->open_in = BUF_NONE;
+	a->open_gap = BUF_NONE;
 	a->garbage_max = garbage_max;
 	a->warm_max = garbage_max / 2 / CHUNK_PAGES;
 	return 0;
@@ -99,7 +101,8 @@ static void account(struct arena *a, struct chunk *c, uint64_t live,
 
 static bool is_open(struct arena *a, struct chunk *c)
 {
-	return number(a, c) == a->open_in || number(a, c) == a->open_out;
+	return number(a, c) == a->open_in || number(a, c) == a->open_out ||
+	       number(a, c) == a->open_gap;
 }
 
 /* Nothing live in it any more? Then it has a new use. */
@@ -165,6 +168,53 @@ static uint32_t any_buffer(struct arena *a)
 	return BUF_NONE;
 }
 
+/* Among the oldest used chunks, the one with the most garbage. */
+static struct chunk *fullest(struct arena *a, int least)
+{
+	struct chunk *c, *best = NULL;
+	int most = least - 1, looked = 0;
+	struct list_head *pos;
+
+	for (pos = a->used.prev; pos != &a->used && looked < 64;
+	     pos = pos->prev, looked++) {
+		int n;
+
+		c = list_entry(pos, struct chunk, link);
+		if (c->state != CHUNK_USED)
+			continue;
+		n = __builtin_popcountll(c->populated & ~c->live & ~c->pinned);
+		if (n > most) {
+			most = n;
+			best = c;
+		}
+	}
+	return best;
+}
+
+/* A buffer with memory that stands between live ones; BUF_NONE: no gaps worth
+ * the search. */
+static uint32_t take_gap(struct arena *a)
+{
+	struct chunk *c;
+	uint32_t buf;
+
+	if (a->open_gap == BUF_NONE) {
+		c = fullest(a, GAPS_LEAST);
+		if (!c)
+			return BUF_NONE;
+		c->state = CHUNK_OPEN;
+		a->gaps = c->populated & ~c->live & ~c->pinned;
+		a->open_gap = number(a, c);
+	}
+	c = &a->chunk[a->open_gap];
+	buf = a->open_gap * CHUNK_PAGES + (unsigned)__builtin_ctzll(a->gaps);
+	a->gaps &= a->gaps - 1;
+	account(a, c, c->live | UINT64_C(1) << buf % CHUNK_PAGES, c->populated);
+	if (!a->gaps)
+		close_chunk(a, &a->open_gap);
+	return buf;
+}
+
 static uint32_t take_in(struct arena *a)
 {
 	struct chunk *c;
@@ -201,12 +251,14 @@ static void drop_live(struct arena *a, uint32_t buf)
 
 /* --- frames in hand -------------------------------------------------------- */
 
-void *arena_contents(struct weir_host *h, uint32_t pfn)
+static void *contents(struct weir_host *h, uint32_t pfn, bool gap)
 {
 	struct arena *a = &live_of(h)->arena;
 	uint32_t buf;
 
 	lock(a);
+	if (a->buf_of[pfn] == BUF_NONE && gap)
+		a->buf_of[pfn] = take_gap(a);
 	if (a->buf_of[pfn] == BUF_NONE)
 		a->buf_of[pfn] = take_in(a);
 	buf = a->buf_of[pfn];
@@ -214,6 +266,16 @@ void *arena_contents(struct weir_host *h, uint32_t pfn)
 	if (buf == BUF_NONE)
 		h->ops->panic(h, "no buffer left for a page in hand");
 	return arena_buf(a, buf);
+}
+
+void *arena_contents(struct weir_host *h, uint32_t pfn)
+{
+	return contents(h, pfn, false);
+}
+
+void *arena_contents_gap(struct weir_host *h, uint32_t pfn)
+{
+	return contents(h, pfn, true);
 }
 
 uint32_t arena_buf_of(struct arena *a, uint32_t pfn)
@@ -322,30 +384,12 @@ void arena_unpin(struct arena *a, uint32_t buf)
 
 bool arena_over(struct arena *a)
 {
-	return a->garbage > a->garbage_max;
+	return a->garbage > a->garbage_max / 4 * 3;
 }
 
-/* Among the oldest used chunks, the one with the most garbage. */
-static struct chunk *fullest(struct arena *a)
+bool arena_far_over(struct arena *a)
 {
-	struct chunk *c, *best = NULL;
-	int most = 0, looked = 0;
-	struct list_head *pos;
-
-	for (pos = a->used.prev; pos != &a->used && looked < 64;
-	     pos = pos->prev, looked++) {
-		int n;
-
-		c = list_entry(pos, struct chunk, link);
-		if (c->state != CHUNK_USED)
-			continue;
-		n = __builtin_popcountll(c->populated & ~c->live & ~c->pinned);
-		if (n > most) {
-			most = n;
-			best = c;
-		}
-	}
-	return best;
+	return a->garbage > a->garbage_max;
 }
 
 bool arena_take_garbage(struct arena *a, uint32_t *chunk, uint64_t *bits)
@@ -356,7 +400,7 @@ bool arena_take_garbage(struct arena *a, uint32_t *chunk, uint64_t *bits)
 	if (!list_empty(&a->dead))
 		c = list_first_entry(&a->dead, struct chunk, link);
 	else if (arena_over(a))
-		c = fullest(a);
+		c = fullest(a, 1);
 	if (c) {
 		*chunk = number(a, c);
 		*bits = c->populated & ~c->live & ~c->pinned;

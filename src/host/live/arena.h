@@ -55,6 +55,8 @@ struct arena {
 	_Atomic uint32_t lock;
 	struct list_head empty, warm, used, dead;
 	uint32_t open_out, open_in; /* chunk numbers, BUF_NONE none */
+	uint32_t open_gap;	    /* whose gaps are given out */
+	uint64_t gaps;		    /* those of it that are left */
 	uint32_t nr_warm, warm_max;
 	int64_t garbage, garbage_max; /* pages */
 	int64_t populated;
@@ -64,6 +66,10 @@ int arena_init(struct live *l, uint64_t nr_frames, uint32_t garbage_max);
 void *arena_direct(struct weir_host *h, uint32_t pfn);
 /* Address of the frame's buffer, one is given if it has none. */
 void *arena_contents(struct weir_host *h, uint32_t pfn);
+/* The same for a page that is read alone and need not stand beside others: it
+ * takes a gap that a page left behind, so that the gap need not be given back
+ * to the kernel by itself, which is dear. */
+void *arena_contents_gap(struct weir_host *h, uint32_t pfn);
 void arena_release(struct weir_host *h, uint32_t pfn, unsigned nr);
 /* The frame's page is in place now: its buffer is garbage. */
 void arena_forget(struct arena *a, uint32_t pfn);
@@ -83,6 +89,8 @@ void arena_unpin(struct arena *a, uint32_t buf);
  * arena_trashed() must follow. */
 bool arena_take_garbage(struct arena *a, uint32_t *chunk, uint64_t *bits);
 void arena_trashed(struct arena *a, uint32_t chunk, uint64_t bits, bool ok);
+/* More garbage than there should be; than there may be. */
 bool arena_over(struct arena *a);
+bool arena_far_over(struct arena *a);
 
 #endif

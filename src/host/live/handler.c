@@ -317,7 +317,8 @@ static void handler_main(void *arg)
 		switch (handlers_read(l, &addr, &flags, &tid)) {
 		case GOT_FAULT:
 			note_fault(l, tid);
-			serve(l, t, addr, flags);
+			if (!l->held)
+				serve(l, t, addr, flags);
 			break;
 		case GOT_EVENT:
 			apply_events(l, t);

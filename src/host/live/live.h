@@ -114,6 +114,7 @@ struct live {
 	/* fork: nobody may be inside the engine */
 	_Atomic uint32_t inside;
 	_Atomic uint32_t frozen; /* a futex */
+	_Atomic uint32_t held;	  /* faults are read and left: see first_look */
 	_Atomic uint32_t no_wake; /* map: leave the faulting thread asleep */
 	_Atomic uint32_t fork_tid; /* the forking thread */
 
@@ -172,6 +173,8 @@ void live_unmap(struct weir_host *h, void *as, struct weir_vec *v, unsigned nr);
 void live_protect(struct weir_host *h, void *as, struct weir_vec *v,
 		  unsigned nr);
 void live_wake(struct weir_host *h, void *as, uint64_t addr);
+/* Whoever waits for any page tries its access again. */
+void uffd_wake_all(struct live *l);
 int live_poison(struct weir_host *h, void *as, uint64_t addr);
 
 /* handler.c */

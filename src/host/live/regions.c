@@ -140,6 +140,7 @@ static int adopt(struct live *l, uint64_t start, uint64_t end)
  */
 static struct {
 	_Atomic uint32_t lock;
+	_Atomic uint32_t taken; /* somebody takes from the tail */
 	_Atomic uint32_t head, tail; /* tail moves when a range is done */
 	struct range range[ADOPT_QUEUE];
 } queue;
@@ -172,12 +173,22 @@ bool regions_backlog(struct live *l)
 /* => inside the engine */
 void regions_adopt_all(struct live *l)
 {
+	uint32_t free = 0;
+
+	/* The first look takes part; see watch.c. */
+	while (!atomic_compare_exchange_strong(&queue.taken, &free, 1)) {
+		live_exit(live_self());
+		sys_nanosleep(100000);
+		live_enter(live_self());
+		free = 0;
+	}
 	while (queue.head != queue.tail) {
 		struct range r = queue.range[queue.tail % ADOPT_QUEUE];
 
 		adopt(l, r.start, r.end);
 		queue.tail++;
 	}
+	queue.taken = 0;
 }
 
 static void adopter_main(void *arg)
@@ -202,6 +213,7 @@ int regions_start(struct live *l)
 	struct live_task *t = live_task_new(l, "weir-adopt", -1);
 
 	queue.lock = 0;
+	queue.taken = 0;
 	return t ? live_thread_run(t, adopter_main) : -EAGAIN;
 }
 

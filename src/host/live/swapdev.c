@@ -72,7 +72,9 @@ void swapdev_submit(struct weir_host *h, struct weir_io *io)
 				    .owner = c,
 				    .iov = c->iov};
 	for (unsigned i = 0; i < io->nr; i++) {
-		c->addr[i] = arena_contents(h, io->pfn[i]);
+		c->addr[i] = io->nr == 1 && io->op == WEIR_IO_READ
+				     ? arena_contents_gap(h, io->pfn[i])
+				     : arena_contents(h, io->pfn[i]);
 		c->buf[i] = arena_buf_of(&l->arena, io->pfn[i]);
 		arena_pin(&l->arena, c->buf[i]);
 	}

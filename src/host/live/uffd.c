@@ -19,6 +19,8 @@
 #include "host/live/uffd_abi.h"
 
 #define ZERO_PAGES 64u
+#define LOWEST	   (UINT64_C(1) << 16)
+#define HIGHEST	   ((UINT64_C(1) << 47) - PAGE_SIZE)
 
 /* Shared zero pages, read by UFFDIO_COPY. */
 static const char *zeros(void)
@@ -161,8 +163,10 @@ void live_map(struct weir_host *h, void *as, struct weir_vec *v, unsigned nr)
 		if (done < n)
 			v[i++].status = (int16_t)map_error(err);
 	}
-	/* The copies' sources are garbage now. */
-	janitor_kick(l);
+	/* The copies' sources are garbage now: whoever takes pages out next
+	 * gives it back, a fault only when there is too much of it. */
+	if (arena_far_over(&l->arena))
+		janitor_kick(l);
 }
 
 /* --- out ------------------------------------------------------------------ */
@@ -320,6 +324,15 @@ void live_wake(struct weir_host *h, void *as, uint64_t addr)
 
 	if (!live_of(h)->no_wake)
 		sys_ioctl(live_of(h)->uffd, UFFDIO_WAKE, &r);
+}
+
+void uffd_wake_all(struct live *l)
+{
+	/* From the lowest address anybody may map to the end of the highest
+	 * page that x86-64 and arm64 give to programs with 47 bits. */
+	struct uffdio_range r = {LOWEST, HIGHEST - LOWEST};
+
+	sys_ioctl(l->uffd, UFFDIO_WAKE, &r);
 }
 
 int live_poison(struct weir_host *h, void *as, uint64_t addr)

@@ -139,16 +139,27 @@ static uint64_t trigger_pages(struct live *l)
 /*
  * All that is resident goes into the books before the first fault is served:
  * a fault that took a frame meanwhile would be one more page than the budget.
+ * Everything else goes on: adopting reclaims, reclaim waits for kswapd, and no
+ * page moves while an event is unread.
+ *
+ *   handler                             first look
+ *   reads a fault; held: leaves it
+ *                                       held = 0
+ *                                       wakes all that wait for a page
+ *   the thread touches once more; its
+ *   fault is read anew
+ *
+ * A fault left before `held` was cleared was waiting before the wake.
  */
 static void first_look(struct live *l, struct live_task *t)
 {
 	live_enter(t);
-	l->frozen = 1;
+	l->held = 1;
 	regions_scan(l);
 	regions_adopt_all(l);
-	l->frozen = 0;
+	l->held = 0;
 	live_exit(t);
-	sys_futex(&l->frozen, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL);
+	uffd_wake_all(l);
 }
 
 static uint64_t far_look(struct live *l, struct live_task *t)
