@@ -31,7 +31,7 @@ enum { MLOCK_OLD, MLOCK_NEW, MLOCK_UNDO };
 
 bool weir__frame_evictable(const struct frame *f)
 {
-	return !frame_test(f, FRAME_MLOCKED);
+	return !frame_test(f, FRAME_MLOCKED | FRAME_KEPT);
 }
 
 static bool needs_rescue(const struct frame *f)

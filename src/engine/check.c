@@ -29,6 +29,7 @@
 #include "engine/frame.h"
 #include "engine/iopool.h"
 #include "engine/lruvec.h"
+#include "engine/pcache.h"
 #include "engine/pgtable.h"
 #include "engine/rmap.h"
 #include "engine/slab.h"
@@ -44,6 +45,7 @@ struct census {
 	int64_t buddy, loose, slab, pgtable, kernel, reserved, lru, batched;
 	/* pages of programs */
 	int64_t mapped, entries, swapcache;
+	int64_t file_mapped, cached, shmem, dirty;
 };
 
 static void complain(struct census *c, const char *what)
@@ -134,7 +136,10 @@ static void check_mapped(struct census *c, struct frame *f)
 {
 	int found = 0;
 
-	c->mapped++;
+	if (weir__frame_anon_vma(f))
+		c->mapped++;
+	else
+		c->file_mapped++;
 	c->entries += weir__page_mapcount(f);
 	if (!weir__frame_trylock(f)) {
 		complain_frame(c, f, "locked at rest");
@@ -156,6 +161,12 @@ static void check_page(struct census *c, struct frame *f)
 		check_mapped(c, f);
 	if (frame_test(f, FRAME_SWAPCACHE)) {
 		c->swapcache++;
+		refs++;
+	}
+	if (weir__frame_mapping(f)) {
+		c->cached++;
+		c->shmem += frame_test(f, FRAME_SWAPBACKED);
+		c->dirty += weir__frame_is_file(f) && frame_test(f, FRAME_DIRTY);
 		refs++;
 	}
 	in_batches = batch_refs(c->e, f, &waits);
@@ -279,12 +290,39 @@ static void check_spaces(struct census *c)
 	expect(c, "page tables of address spaces", tables, c->pgtable);
 }
 
+/* Every file's tree, and that it holds every page that says so. */
+static void check_files(struct census *c)
+{
+	struct engine *e = c->e;
+	int64_t pages = 0, dirty = 0;
+	struct mapping *m;
+
+	list_for_each_entry (m, &e->pcache->mappings, link) {
+		if (!weir__mapping_is_valid(m))
+			complain(c, "the cache of a file");
+		pages += (int64_t)m->nr_pages;
+		dirty += (int64_t)m->nr_dirty;
+		expect(c, "pages of a file being written",
+		       (int64_t)m->nr_writeback, 0);
+	}
+	expect(c, "pages in files' caches", pages, c->cached);
+	expect(c, "dirty pages of files", dirty, c->dirty);
+	dirty = 0;
+	for (unsigned i = 0; i < e->nr_nodes; i++)
+		dirty += e->nodes[i].nr_dirty;
+	expect(c, "dirty pages of nodes", dirty, c->dirty);
+}
+
 static void check_stats(struct census *c)
 {
 	const struct {
 		enum stat_item item;
 		int64_t found;
 	} t[] = {
+	    {STAT_nr_mapped, c->file_mapped},
+	    {STAT_nr_file_pages, c->cached},
+	    {STAT_nr_shmem, c->shmem},
+	    {STAT_nr_dirty, c->dirty},
 	    {STAT_nr_anon_pages, c->mapped},
 	    {STAT_nr_swapcached, c->swapcache},
 	    {STAT_nr_page_table_pages, c->pgtable},
@@ -315,6 +353,7 @@ bool weir__engine_is_valid(struct engine *e, char *why, size_t len)
 		check_free(&c);
 		check_lists(&c);
 		check_spaces(&c);
+		check_files(&c);
 		check_stats(&c);
 	}
 	return c.ok;

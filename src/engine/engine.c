@@ -13,10 +13,12 @@
 #include "engine/engine.h"
 #include "engine/iopool.h"
 #include "engine/lruvec.h"
+#include "engine/pcache.h"
 #include "engine/reclaim.h"
 #include "engine/rmap.h"
 #include "engine/slab.h"
 #include "engine/swap.h"
+#include "engine/writeback.h"
 
 int weir__engine_init(struct engine *e, const struct engine_config *cfg)
 {
@@ -49,6 +51,10 @@ int weir__engine_init(struct engine *e, const struct engine_config *cfg)
 		err = weir__iopool_init(e);
 	if (!err)
 		err = weir__swap_init(e);
+	if (!err)
+		err = weir__pcache_init(e);
+	if (!err)
+		err = weir__wb_init(e);
 	if (err)
 		return err;
 	weir__alloc_init(e);
@@ -58,7 +64,9 @@ int weir__engine_init(struct engine *e, const struct engine_config *cfg)
 void weir__engine_exit(struct engine *e)
 {
 	weir__kswapd_stop(e);
+	weir__flusher_stop(e);
 	weir__bug_on(e, !list_empty(&e->aspaces));
+	weir__bug_on(e, !list_empty(&e->pcache->mappings));
 	weir__lru_add_drain_all(e);
 	weir__swap_exit(e);
 	weir__slab_shrink(e);

@@ -53,13 +53,17 @@ enum {
 
 enum weir_io_op { WEIR_IO_READ, WEIR_IO_WRITE };
 
+/* Whose pages: a swap area's slots, or a file's, by page number. */
+enum weir_io_target { WEIR_IO_SWAP, WEIR_IO_FILE };
+
 #define WEIR_IO_PAGES_MAX 256 /* 1 MiB */
 
 /*
- * One run of consecutive slots of one swap area, read into or written from
- * frames that are in hand. The engine fills everything but status; the host
- * sets status[i] for each page (0, -EIO, -ENOSPC, -EBADMSG for a checksum
- * mismatch) and calls done() once.
+ * One run of consecutive slots of one swap area, or pages of one file, read
+ * into or written from frames that are in hand. The engine fills everything but
+ * status; the host sets status[i] for each page (0, -EIO, -ENOSPC, -EBADMSG for
+ * a checksum mismatch) and calls done() once. A page of a file that was never
+ * written reads as zeros. A host without files answers -EOPNOTSUPP.
  *
  * done() is called by whoever reaps the completion (wait, io_poll, a host
  * thread), in "interrupt context": it may take spinlocks and wake words, never
@@ -68,9 +72,10 @@ enum weir_io_op { WEIR_IO_READ, WEIR_IO_WRITE };
 struct weir_io {
 	struct list_head link; /* host's while submitted, the owner's otherwise */
 	enum weir_io_op op;
-	uint32_t area;	  /* swap area (type) */
+	enum weir_io_target target;
+	uint32_t area;	  /* swap area (type), or mapping.id of the file */
 	uint32_t nr;	  /* 1..WEIR_IO_PAGES_MAX */
-	uint64_t slot;	  /* first slot */
+	uint64_t slot;	  /* first slot, or page of the file */
 	/* A read that its submitter waits for at once and that nothing else
 	 * is to overlap with: the host may end it before it returns. */
 	bool sync;

@@ -43,12 +43,20 @@ static const char *rank_name(unsigned rank)
 		return "page";
 	case RANK_ASPACES:
 		return "aspaces";
+	case RANK_MAPPINGS:
+		return "mappings";
 	case RANK_RMAP:
 		return "rmap";
 	case RANK_ASPACE:
 		return "aspace";
 	case RANK_SHRINKER:
 		return "shrinker";
+	case RANK_PCACHE:
+		return "pcache";
+	case RANK_WB:
+		return "writeback";
+	case RANK_SHADOW:
+		return "shadow";
 	case RANK_SWAP:
 		return "swap";
 	case RANK_BATCH:
@@ -244,4 +252,38 @@ void weir__assert_may_sleep(struct engine *e)
 	if (t && t->nr_locks)
 		complain(e, "about to sleep", 0, " while holding ",
 			 highest_rank(t));
+}
+
+/* ------------------------------------------------------------------ mutexes */
+
+enum { MUTEX_FREE, MUTEX_HELD, MUTEX_WAITED };
+
+bool weir__mutex_trylock(struct wmutex *m)
+{
+	uint32_t old = MUTEX_FREE;
+
+	return atomic_compare_exchange_strong_explicit(
+	    &m->word, &old, MUTEX_HELD, memory_order_acquire,
+	    memory_order_relaxed);
+}
+
+void weir__mutex_lock(struct engine *e, struct wmutex *m)
+{
+	weir__assert_may_sleep(e);
+	if (weir__mutex_trylock(m))
+		return;
+	/* Whoever has waited must assume that others still do. */
+	while (atomic_exchange_explicit(&m->word, MUTEX_WAITED,
+					memory_order_acquire) != MUTEX_FREE)
+		e->host->ops->wait(e->host, &m->word, MUTEX_WAITED, 0);
+}
+
+void weir__mutex_unlock(struct engine *e, struct wmutex *m)
+{
+	uint32_t old = atomic_exchange_explicit(&m->word, MUTEX_FREE,
+						memory_order_release);
+
+	weir__bug_on(e, old == MUTEX_FREE);
+	if (old == MUTEX_WAITED)
+		e->host->ops->wake_word(e->host, &m->word, 1);
 }

@@ -22,9 +22,13 @@ struct engine;
 enum lock_rank {
 	RANK_PAGE = 1,	   /* frame's locked bit (not a spinlock) */
 	RANK_ASPACES = 10, /* engine's list of address spaces */
-	RANK_RMAP = 20,	   /* anon_vma trees, region bounds */
+	RANK_MAPPINGS = 15, /* engine's list of mappings (files) */
+	RANK_RMAP = 20,	    /* anon_vma trees, i_mmap trees, region bounds */
 	RANK_ASPACE = 30,  /* regions and page table of one address space */
 	RANK_SHRINKER = 35,
+	RANK_PCACHE = 36, /* one mapping: tree of its pages, tags, counts */
+	RANK_WB = 37,	  /* mappings with dirty pages, the flusher's orders */
+	RANK_SHADOW = 38, /* cache nodes that hold nothing but shadows */
 	RANK_SWAP = 40, /* swap areas, clusters, counts, swap cache */
 	RANK_BATCH = 45, /* per-CPU LRU batches */
 	RANK_LRU = 50,	 /* one lruvec */
@@ -52,5 +56,18 @@ void weir__spin_unlock(struct engine *e, struct spin *s);
 void weir__spin_assert_held(struct engine *e, const struct spin *s);
 /* Debug builds stop when this task holds any spinlock: "may sleep here". */
 void weir__assert_may_sleep(struct engine *e);
+
+/*
+ * A lock to sleep on, for what may take long and need I/O: writes to one file.
+ * It comes before the page lock; none is taken inside another. Zero-filled is
+ * free.
+ */
+struct wmutex {
+	_Atomic uint32_t word;
+};
+
+void weir__mutex_lock(struct engine *e, struct wmutex *m);
+bool weir__mutex_trylock(struct wmutex *m);
+void weir__mutex_unlock(struct engine *e, struct wmutex *m);
 
 #endif

@@ -38,8 +38,11 @@ static int test_clear_bit(struct region *r, uint64_t addr, pte_t *pte,
 
 	if (r->flags & REGION_LOCKED)
 		f->error |= AGE_LOCKED;
-	if ((*pte & PTE_ACCESSED) && !(r->flags & (REGION_SEQ | REGION_RAND)))
+	if ((*pte & PTE_ACCESSED) && !(r->flags & (REGION_SEQ | REGION_RAND))) {
 		f->error++;
+		if (r->flags & REGION_EXEC)
+			f->error |= AGE_EXEC;
+	}
 	__atomic_fetch_and((uint64_t *)pte, ~PTE_ACCESSED, __ATOMIC_ACQ_REL);
 	return 0;
 }

@@ -38,12 +38,13 @@
 #include "engine/frame.h"
 #include "engine/lruvec.h"
 #include "engine/pagelist.h"
+#include "engine/pcache.h"
 #include "engine/pgtable.h"
 #include "engine/swap.h"
 #include "engine/workingset.h"
 
-/* References of a page that is in the swap cache, isolated, and not mapped:
- * the cache's and ours. */
+/* References of a page that is in the swap cache or in a file's, isolated, and
+ * not mapped: the cache's and ours. */
 #define REFS_IDLE 2
 
 struct batch {
@@ -81,6 +82,20 @@ static void activate(struct batch *b, struct frame *f)
 	keep(b, f);
 }
 
+/* How the disk is doing, as far as file pages tell. Anonymous ones are written
+ * by reclaim itself: nobody is to wait because of those. */
+static void note_state(struct batch *b, const struct frame *f)
+{
+	bool dirty = frame_test(f, FRAME_DIRTY);
+	bool writeback = frame_test(f, FRAME_WRITEBACK);
+
+	if (!weir__frame_is_file(f) || !weir__frame_mapping(f))
+		return;
+	b->st->nr_dirty += dirty || writeback;
+	b->st->nr_unqueued_dirty += dirty && !writeback;
+	b->st->nr_congested += writeback && frame_test(f, FRAME_RECLAIM);
+}
+
 /* Step 1. The page goes on to `asked`, or is settled. */
 static void pick(struct batch *b, struct frame *f, struct list_head *asked)
 {
@@ -97,6 +112,7 @@ static void pick(struct batch *b, struct frame *f, struct list_head *asked)
 		keep(b, f);
 		return;
 	}
+	note_state(b, f);
 	if (frame_test(f, FRAME_WRITEBACK)) {
 		if (weir__self(b->e)->flags & PF_KSWAPD &&
 		    frame_test(f, FRAME_RECLAIM) &&
@@ -132,10 +148,15 @@ static bool judge(struct batch *b, struct frame *f)
 	if (b->ignore_references)
 		return true;
 	referenced = weir__frame_clear(f, FRAME_REFERENCED);
-	if (!young)
+	if (!young) {
+		/* Read not long ago: if it is clean, and not otherwise. */
+		if (referenced && weir__frame_is_file(f))
+			f->error |= AGE_IF_CLEAN;
 		return true;
+	}
 	weir__frame_set(f, FRAME_REFERENCED);
-	if (referenced || young > 1) {
+	if (referenced || young > 1 ||
+	    (answer & AGE_EXEC && weir__frame_is_file(f))) {
 		activate(b, f);
 	} else {
 		b->st->nr_ref_keep++;
@@ -183,7 +204,6 @@ static void unmap_all(struct batch *b, struct list_head *list,
 			list_move_tail(&f->lru, clean);
 			continue;
 		}
-		b->st->nr_dirty++;
 		if (!(b->sc->gfp & GFP_IO) || !b->sc->may_writepage ||
 		    f->refcount != REFS_IDLE)
 			keep(b, f);
@@ -214,6 +234,72 @@ static void drop(struct batch *b, struct frame *f)
 	weir__frames_free(e, f, 0);
 }
 
+/* --- pages of files --------------------------------------------------------- */
+
+/*
+ * A dirty page of a file is not written here: the flusher writes in the order
+ * of the file. It is marked, so that the end of its write puts it to the tail,
+ * and until then goes out of the way. True: the page is settled.
+ */
+static bool leave_dirty(struct batch *b, struct frame *f)
+{
+	if (!frame_test(f, FRAME_DIRTY))
+		return false;
+	if (!(weir__self(b->e)->flags & PF_KSWAPD) ||
+	    !frame_test(f, FRAME_RECLAIM) || !(b->n->flags & NODE_FLAG_DIRTY)) {
+		weir__frame_set(f, FRAME_RECLAIM);
+		weir__stat_inc(b->e, STAT_nr_vmscan_immediate_reclaim);
+		activate(b, f);
+		return true;
+	}
+	if (f->error & AGE_IF_CLEAN || !(b->sc->gfp & GFP_FS) ||
+	    !b->sc->may_writepage || f->refcount != REFS_IDLE)
+		keep(b, f);
+	else
+		activate(b, f);
+	return true;
+}
+
+static void drop_file(struct batch *b, struct frame *f)
+{
+	struct engine *e = b->e;
+
+	if (!weir__pcache_remove_frozen(e, f, REFS_IDLE, true)) {
+		keep(b, f);
+		return;
+	}
+	list_del(&f->lru);
+	b->nr_reclaimed++;
+	weir__frame_isolation_end(e, f);
+	weir__frame_unlock(e, f);
+	weir__frames_free(e, f, 0);
+}
+
+static void reclaim_files(struct batch *b, struct list_head *files)
+{
+	struct frame *f, *tmp;
+
+	list_for_each_entry_safe(f, tmp, files, lru) {
+		if (weir__frame_mapped(f) && !weir__try_to_unmap(b->e, f)) {
+			b->st->nr_unmap_fail++;
+			activate(b, f);
+			continue;
+		}
+		if (!leave_dirty(b, f))
+			drop_file(b, f);
+	}
+}
+
+/* Those whose home is a file. */
+static void pick_files(struct list_head *asked, struct list_head *files)
+{
+	struct frame *f, *tmp;
+
+	list_for_each_entry_safe(f, tmp, asked, lru)
+		if (weir__frame_mapping(f))
+			list_move_tail(&f->lru, files);
+}
+
 unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 				struct node *n, struct scan_control *sc,
 				struct reclaim_stat *st, bool ignore_references)
@@ -224,6 +310,7 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 			  .st = st,
 			  .ignore_references = ignore_references};
 	LIST_HEAD(asked);
+	LIST_HEAD(files);
 	LIST_HEAD(dirty);
 	LIST_HEAD(clean);
 	LIST_HEAD(started);
@@ -235,6 +322,8 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 	weir__age_locked(e, &asked);
 	list_for_each_entry_safe(f, tmp, &asked, lru)
 		judge(&b, f);
+	pick_files(&asked, &files);
+	reclaim_files(&b, &files);
 	give_slots(&b, &asked);
 	unmap_all(&b, &asked, &dirty, &clean);
 	list_for_each_entry(f, &dirty, lru)

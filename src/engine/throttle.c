@@ -36,7 +36,7 @@ static uint64_t node_reclaimable(struct engine *e, struct node *n)
 /* A nap for lack of progress makes sense only when time will bring some. */
 static bool nap_is_useless(struct engine *e, struct node *n)
 {
-	int64_t pending = n->nr_writeback;
+	int64_t pending = n->nr_writeback + n->nr_dirty;
 
 	if (n->kswapd_failures >= KSWAPD_FAILURES_MAX)
 		return true;

@@ -64,6 +64,9 @@ struct wtask {
 	uint8_t rank[TASK_LOCKS_MAX]; /* debug: spinlocks held, in order */
 	const char *name;	      /* (c) */
 	uint64_t stall_ns; /* time spent in direct reclaim */
+	/* writeback.c: pages of files dirtied since the last look at the
+	 * limits, and how many may be before the next */
+	uint32_t nr_dirtied, nr_dirtied_pause;
 };
 
 /* --------------------------------------------------------------- frames --- */
@@ -96,7 +99,8 @@ enum {
 	FRAME_TAIL = 1u << 23,	 /* not the first frame of a block in use */
 	FRAME_KERNEL = 1u << 24, /* engine-owned for other reasons */
 	FRAME_ISOLATED_ANON = 1u << 25, /* counted in node.nr_isolated[0] */
-	FRAME_ISOLATED_FILE = 1u << 26	/* counted in node.nr_isolated[1] */
+	FRAME_ISOLATED_FILE = 1u << 26,	/* counted in node.nr_isolated[1] */
+	FRAME_KEPT = 1u << 27 /* its object (shmem) must stay in memory */
 };
 
 #define MAPPING_ANON ((uintptr_t)1) /* low bit of frame.mapping */
@@ -109,10 +113,13 @@ struct frame {
 	uint8_t zone;		  /* (c) index in its node */
 	uint8_t node;		  /* (c) */
 	uint8_t migratetype; /* (z) of the pageblock, in its first frame */
-	uintptr_t mapping; /* NULL, or anon_vma + MAPPING_ANON; (l) */
-	uint64_t index;	   /* anon: region_index() of its address; (l) */
+	uintptr_t mapping; /* NULL, anon_vma + MAPPING_ANON, or the struct
+			      mapping whose cache it is in; (l) */
+	uint64_t index;	   /* page of the file; anon: region_index() of its
+			      address; (l) */
 	struct list_head lru; /* (u) list, or whoever isolated it */
-	uint64_t private;     /* swap entry while FRAME_SWAPCACHE; (l)+(w) */
+	uint64_t private;     /* swap entry while FRAME_SWAPCACHE; (l)+(w);
+				 buffers while FRAME_PRIVATE; (l) */
 	uint32_t mlock_count; /* (u) while unevictable */
 	uint32_t error;	      /* errno of the failed read; (l) */
 };
@@ -242,6 +249,7 @@ struct node {
 	_Atomic uint32_t flags;
 	_Atomic int64_t nr_isolated[2];	    /* [anon, file] */
 	_Atomic int64_t nr_writeback;	    /* pages under write-back */
+	_Atomic int64_t nr_dirty; /* of files, to be written; pcache.c */
 	_Atomic uint32_t throttle[NR_THROTTLE]; /* wait words */
 	_Atomic uint32_t nr_throttled[NR_THROTTLE];
 	_Atomic uint32_t throttle_written; /* pages, since the first waited */
@@ -368,6 +376,10 @@ struct swap;	/* swap.c */
 struct slab;	/* slab.c */
 struct shrinkers; /* shrinker.c */
 struct iopool;	  /* iopool.c */
+struct pcache;	  /* pcache.c */
+struct writeback; /* writeback.c */
+struct mapping;	  /* pcache.h */
+struct file;	  /* file.h */
 
 struct engine_config {
 	struct weir_host *host;
@@ -401,6 +413,8 @@ struct engine {
 	struct swap *swap;
 	struct shrinkers *shrinkers;
 	struct iopool *iopool;
+	struct pcache *pcache;
+	struct writeback *wb;
 
 	struct spin aspaces_lock;
 	struct list_head aspaces;

@@ -79,6 +79,7 @@
 #include "engine/swap.h"
 #include "engine/vmscan.h"
 #include "engine/watermark.h"
+#include "engine/writeback.h"
 
 #define COSTLY_ORDER 3
 
@@ -248,6 +249,10 @@ static unsigned shrink_inactive_list(struct engine *e, struct node *n,
 	note_cost(e, &n->lruvec, file, st.nr_pageout,
 		  scanned > freed ? scanned - freed : 0);
 	add_round(sc, &st, file, taken);
+	/* Nothing but dirty pages that nobody is writing: the flusher has not
+	 * kept up, or does not know yet that memory is short. */
+	if (st.nr_unqueued_dirty == taken)
+		weir__wakeup_flusher(e, UINT64_MAX);
 	weir__event(e, "mm_vmscan_lru_shrink_inactive", scanned, freed,
 		    (uint64_t)sc->priority);
 	return freed;

@@ -100,6 +100,7 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 #define AGE_LOCKED     (1u << 16) /* a locked region maps it */
 #define AGE_UNKNOWN    (1u << 17) /* could not tell: leave it alone */
 #define AGE_EXEC       (1u << 18) /* young in an executable file mapping */
+#define AGE_IF_CLEAN   (1u << 19) /* pagelist.c: take it only if it is clean */
 unsigned weir__page_list_age(struct engine *e, struct list_head *pages);
 
 /* --- throttle.c --------------------------------------------------------- */

@@ -73,11 +73,27 @@ static int fake_poison(struct weir_host *h, void *as, uint64_t addr)
 	return 0;
 }
 
+uint8_t *fakehost_file(struct fakehost *fh, unsigned id, uint64_t index)
+{
+	if (id >= FAKE_FILES || index >= fh->file_pages) {
+		fprintf(stderr, "fakehost: no page %llu of file %u\n",
+			(unsigned long long)index, id);
+		abort();
+	}
+	if (!fh->file[id])
+		fh->file[id] = calloc(fh->file_pages, PAGE_SIZE);
+	return fh->file[id] + index * PAGE_SIZE;
+}
+
 static void fake_io_finish(struct fakehost *fh, struct weir_io *io)
 {
+	bool file = io->target == WEIR_IO_FILE;
+
 	for (unsigned i = 0; i < io->nr; i++) {
-		uint8_t *d = fh->disk + ((size_t)io->area * fh->disk_slots +
-					 io->slot + i) * PAGE_SIZE;
+		uint8_t *d = file ? fakehost_file(fh, io->area, io->slot + i)
+				  : fh->disk +
+					    ((size_t)io->area * fh->disk_slots +
+					     io->slot + i) * PAGE_SIZE;
 		uint8_t *m = fake_direct(&fh->host, io->pfn[i]);
 
 		io->status[i] = (int16_t)fh->io_error;
@@ -88,7 +104,12 @@ static void fake_io_finish(struct fakehost *fh, struct weir_io *io)
 		else
 			memcpy(d, m, PAGE_SIZE);
 	}
-	*(io->op == WEIR_IO_READ ? &fh->nr_reads : &fh->nr_writes) += io->nr;
+	if (file)
+		*(io->op == WEIR_IO_READ ? &fh->nr_file_reads
+					 : &fh->nr_file_writes) += io->nr;
+	else
+		*(io->op == WEIR_IO_READ ? &fh->nr_reads : &fh->nr_writes) +=
+			io->nr;
 	io->done(fh->engine, io);
 }
 
@@ -235,6 +256,7 @@ void fakehost_init(struct fakehost *fh, struct engine *e, uint64_t frames,
 	fh->ram_frames = frames;
 	fh->disk = disk_slots ? calloc(disk_slots * 4, PAGE_SIZE) : NULL;
 	fh->disk_slots = disk_slots;
+	fh->file_pages = 8192;
 	list_init(&fh->held);
 }
 
@@ -242,6 +264,8 @@ void fakehost_exit(struct fakehost *fh)
 {
 	for (unsigned i = 0; i < fh->nr_meta; i++)
 		free(fh->meta[i]);
+	for (unsigned i = 0; i < FAKE_FILES; i++)
+		free(fh->file[i]);
 	free(fh->ram);
 	free(fh->disk);
 }

@@ -10,6 +10,7 @@
 #include "engine/types.h"
 
 #define FAKE_SPAWN_MAX 8
+#define FAKE_FILES     8
 
 struct fakehost {
 	struct weir_host host;
@@ -20,6 +21,10 @@ struct fakehost {
 	uint64_t ram_frames;
 	uint8_t *disk;	      /* area 0..3, fake_disk_slots each */
 	uint64_t disk_slots;
+	/* files 0..7, so many pages each, zeros before the first write */
+	uint8_t *file[FAKE_FILES];
+	uint64_t file_pages;
+	uint64_t nr_file_reads, nr_file_writes; /* pages */
 	int io_error;	      /* status given to every page while set */
 	bool io_hold;	      /* completions wait for fakehost_io_run */
 	struct list_head held;
@@ -43,6 +48,8 @@ struct fakehost {
 void fakehost_init(struct fakehost *fh, struct engine *e, uint64_t frames,
 		   uint64_t disk_slots);
 void fakehost_exit(struct fakehost *fh);
+/* Page `index` of the file as it stands on the disk. */
+uint8_t *fakehost_file(struct fakehost *fh, unsigned id, uint64_t index);
 void fakehost_io_run(struct fakehost *fh);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine's I/O requests carried to the stores of this process. */
+#include <errno.h>
 #include <string.h>
 
 #include "engine/frame.h"
@@ -57,8 +58,16 @@ static void carried(struct store_req *r)
 void swapdev_submit(struct weir_host *h, struct weir_io *io)
 {
 	struct live *l = live_of(h);
-	struct carrier *c = carrier_get(l);
+	struct carrier *c;
 
+	if (io->target == WEIR_IO_FILE) {
+		/* The program's files stay the kernel's. */
+		for (unsigned i = 0; i < io->nr; i++)
+			io->status[i] = -EOPNOTSUPP;
+		io->done(&l->engine, io);
+		return;
+	}
+	c = carrier_get(l);
 	l->inside++; /* until its callback has run: see fork_freeze */
 	c->live = l;
 	c->io = io;

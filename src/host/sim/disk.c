@@ -13,33 +13,58 @@ static uint8_t *state_of(struct sim *s, uint32_t area, uint64_t slot)
 	return &s->disk.area[area].state[slot];
 }
 
-/* NULL: never written, or a simulation without contents. */
-static void *data_of(struct sim *s, uint32_t area, uint64_t slot)
+/* Files grow as they are written; what lies in between reads as zeros. */
+static void **file_data(struct sim *s, uint32_t id, uint64_t index)
 {
-	void **data = s->disk.area[area].data;
+	struct disk_file *f;
 
-	return data ? data[slot] : NULL;
+	if (id >= s->disk.nr_files)
+		sim__fail(s, "there is no file %u", id);
+	f = &s->disk.file[id];
+	if (index >= f->nr) {
+		uint64_t nr = f->nr ? f->nr * 2 : 64;
+
+		while (nr <= index)
+			nr *= 2;
+		f->data = realloc(f->data, nr * sizeof(*f->data));
+		if (!f->data)
+			abort();
+		memset(f->data + f->nr, 0, (nr - f->nr) * sizeof(*f->data));
+		f->nr = nr;
+	}
+	return &f->data[index];
 }
 
-static void store(struct sim *s, uint32_t area, uint64_t slot, pfn_t pfn)
+/* Where the contents are; not for a simulation without. */
+static void **data_of(struct sim *s, const struct weir_io *io, unsigned i)
+{
+	if (io->target == WEIR_IO_FILE)
+		return file_data(s, io->area, io->slot + i);
+	return &s->disk.area[io->area].data[io->slot + i];
+}
+
+static void store(struct sim *s, const struct weir_io *io, unsigned i)
 {
 	size_t bytes = s->ram.page_bytes;
-	void **data = s->disk.area[area].data;
+	void **data;
 
 	if (!bytes)
 		return;
-	if (!data[slot]) {
-		data[slot] = malloc(bytes);
-		if (!data[slot])
+	data = data_of(s, io, i);
+	if (!*data) {
+		*data = malloc(bytes);
+		if (!*data)
 			abort();
 	}
-	memcpy(data[slot], sim__ram_data(s, pfn), bytes);
+	memcpy(*data, sim__ram_data(s, io->pfn[i]), bytes);
 }
 
 static int finish_write(struct sim *s, struct disk_req *r, unsigned i)
 {
 	struct weir_io *io = r->io;
-	uint8_t *state = state_of(s, io->area, io->slot + i);
+	uint8_t unused, *state = io->target == WEIR_IO_FILE
+				     ? &unused
+				     : state_of(s, io->area, io->slot + i);
 	const struct sim_rates *rate = &s->cfg.rates;
 	struct prng *p = &s->disk.prng;
 	int rc = 0;
@@ -54,42 +79,54 @@ static int finish_write(struct sim *s, struct disk_req *r, unsigned i)
 		return rc;
 	}
 	if (!io->host[0])
-		store(s, io->area, io->slot + i, io->pfn[i]);
+		store(s, io, i);
+	*state = SLOT_WRITTEN;
+	if (io->target == WEIR_IO_FILE)
+		return 0; /* it has no checksums: nobody could tell */
 	*state = prng_chance(p, rate->write_torn) ? SLOT_TORN : SLOT_WRITTEN;
 	return 0;
+}
+
+/* What a slot's state says of a read. A file's pages are always there. */
+static int read_state(struct sim *s, const struct weir_io *io, unsigned i)
+{
+	uint8_t state;
+
+	if (io->target == WEIR_IO_FILE)
+		return 0;
+	state = *state_of(s, io->area, io->slot + i);
+	if (state != SLOT_WRITTEN && state != SLOT_TORN)
+		sim__fail(s, "slot %llu of area %u read, %s",
+			  (unsigned long long)(io->slot + i), io->area,
+			  state == SLOT_FAILED ? "its write failed"
+					       : "never written");
+	return state == SLOT_TORN ? -EBADMSG : 0;
 }
 
 static int finish_read(struct sim *s, struct disk_req *r, unsigned i)
 {
 	struct weir_io *io = r->io;
-	uint8_t *state = state_of(s, io->area, io->slot + i);
 	const struct sim_rates *rate = &s->cfg.rates;
 	struct prng *p = &s->disk.prng;
-	void *data;
-	int rc = 0;
+	int rc = read_state(s, io, i);
+	bool file = io->target == WEIR_IO_FILE;
+	void *data = s->ram.page_bytes ? *data_of(s, io, i) : NULL;
 
-	if (*state != SLOT_WRITTEN && *state != SLOT_TORN)
-		sim__fail(s, "slot %llu of area %u read, %s",
-			  (unsigned long long)(io->slot + i), io->area,
-			  *state == SLOT_FAILED ? "its write failed"
-						  : "never written");
-	if (*state == SLOT_TORN)
-		rc = -EBADMSG;
-	else if (prng_chance(p, rate->read_eio))
+	if (!rc && prng_chance(p, rate->read_eio))
 		rc = -EIO;
-	else if (prng_chance(p, rate->read_flip))
-		rc = -EBADMSG;
+	else if (!rc && prng_chance(p, rate->read_flip))
+		rc = file ? -EIO : -EBADMSG;
 	if (rc) {
 		s->disk.st.read_errors++;
 		sim__ram_poison(s, io->pfn[i], 0xee);
-		data = data_of(s, io->area, io->slot + i);
-		if (s->obs.read_failed && data)
+		if (s->obs.read_failed && data && !file)
 			s->obs.read_failed(s->obs.ctx, data);
 		return rc;
 	}
-	if (s->ram.page_bytes)
-		memcpy(sim__ram_data(s, io->pfn[i]),
-		       data_of(s, io->area, io->slot + i), s->ram.page_bytes);
+	if (data)
+		memcpy(sim__ram_data(s, io->pfn[i]), data, s->ram.page_bytes);
+	else
+		sim__ram_poison(s, io->pfn[i], 0); /* a hole of a file */
 	return 0;
 }
 
@@ -162,10 +199,11 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 	if (io->nr < 1 || io->nr > WEIR_IO_PAGES_MAX)
 		sim__fail(s, "an I/O of %u pages", io->nr);
 	for (unsigned i = 0; i < io->nr; i++) {
-		state_of(s, io->area, io->slot + i);
+		if (io->target == WEIR_IO_SWAP)
+			state_of(s, io->area, io->slot + i);
 		sim__ram_io(s, io->pfn[i], write, 1);
 		if (io->host[0])
-			store(s, io->area, io->slot + i, io->pfn[i]);
+			store(s, io, i);
 	}
 	if (write) {
 		d->st.writes++;
@@ -224,12 +262,41 @@ void sim__disk_exit(struct sim *s)
 		free(d->area[a].data);
 		free(d->area[a].state);
 	}
+	for (unsigned k = 0; k < d->nr_files; k++) {
+		for (uint64_t i = 0; i < d->file[k].nr; i++)
+			free(d->file[k].data[i]);
+		free(d->file[k].data);
+	}
+	free(d->file);
 	while (d->all_reqs) {
 		struct disk_req *r = d->all_reqs;
 
 		d->all_reqs = r->next;
 		free(r);
 	}
+}
+
+uint32_t sim__disk_file_new(struct sim *s)
+{
+	struct disk *d = &s->disk;
+
+	d->file = realloc(d->file, (d->nr_files + 1) * sizeof(*d->file));
+	if (!d->file)
+		abort();
+	d->file[d->nr_files] = (struct disk_file){0};
+	return d->nr_files++;
+}
+
+void *sim__disk_file_page(struct sim *s, uint32_t id, uint64_t index)
+{
+	void **data;
+
+	if (!s->ram.page_bytes)
+		return NULL;
+	data = file_data(s, id, index);
+	if (!*data)
+		*data = calloc(1, s->ram.page_bytes);
+	return *data;
 }
 
 const struct sim_disk_stats *sim_disk_stats(const struct sim *s)

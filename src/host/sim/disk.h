@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The simulated disk: swap areas in memory, behind a queue with latency. What
- * it may do to a page is in struct sim_rates. What it must survive of the
+ * The simulated disk: swap areas and files in memory, behind a queue with
+ * latency. What it may do to a page is in struct sim_rates. What it must survive of the
  * engine: nothing. A read of a slot that was never written ends the run.
  */
 #ifndef WEIR_SIM_DISK_H
@@ -25,8 +25,16 @@ struct disk_req {
 	struct disk_req *next_free, *next;
 };
 
+/* Empty in a simulation without contents. */
+struct disk_file {
+	uint64_t nr;
+	void **data; /* [nr] page_bytes each, NULL before the first write */
+};
+
 struct disk {
 	struct prng prng;
+	struct disk_file *file; /* by id */
+	uint32_t nr_files;
 	struct {
 		uint64_t nr;
 		uint8_t *state; /* [nr] enum slot_state */
@@ -45,5 +53,11 @@ void sim__disk_exit(struct sim *s);
 void sim__disk_submit(struct sim *s, struct weir_io *io);
 void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot,
 		       unsigned nr);
+
+/* A new, empty file. */
+uint32_t sim__disk_file_new(struct sim *s);
+/* What stands on the disk, page_bytes of it, for a test to look at or to set;
+ * NULL without contents. */
+void *sim__disk_file_page(struct sim *s, uint32_t id, uint64_t index);
 
 #endif

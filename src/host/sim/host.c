@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/reclaim.h"
 #include "engine/swap.h"
+#include "engine/writeback.h"
 #include "host/sim/sim_internal.h"
 
 #define META_LARGE ((size_t)4 << 20)
@@ -310,6 +311,8 @@ static void boot_task(void *arg)
 			sim__fail(s, "area %u became type %d", i, b->rc);
 	}
 	b->rc = weir__kswapd_start(s->engine);
+	if (!b->rc)
+		b->rc = weir__flusher_start(s->engine);
 	if (!b->rc && s->cfg.mmu == SIM_MMU_UFFD)
 		b->rc = sim__uffd_start(s);
 }
@@ -593,6 +596,19 @@ int sim_grow(struct sim_proc *p, uint64_t start, uint64_t end)
 int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock)
 {
 	return SYSCALL(p, mlock, start, end, lock);
+}
+
+int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
+		    uint32_t flags, struct file **out)
+{
+	uint32_t id = kind == MAPPING_FILE ? sim__disk_file_new(s) : 0;
+
+	return weir__file_create(s->engine, kind, id, size, flags, out);
+}
+
+void *sim_file_page(struct sim *s, struct file *f, uint64_t index)
+{
+	return sim__disk_file_page(s, f->mapping->id, index);
 }
 
 uint64_t sim_resident(const struct sim *s)

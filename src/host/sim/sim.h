@@ -25,7 +25,7 @@
 #ifndef WEIR_SIM_H
 #define WEIR_SIM_H
 
-#include "engine/types.h"
+#include "engine/file.h"
 
 struct sim;
 struct sim_proc;
@@ -210,6 +210,16 @@ int sim_move(struct sim_proc *p, uint64_t from, uint64_t to, uint64_t len);
 int sim_grow(struct sim_proc *p, uint64_t start, uint64_t end);
 /* Marks only: the caller touches the pages of a locked range itself. */
 int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock);
+
+/*
+ * A file of the simulated disk, or with MAPPING_SHMEM shared memory; engine
+ * files (engine/file.h) are read and written with the engine's own calls, which
+ * are [task] too. 0 or -errno.
+ */
+int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
+		    uint32_t flags, struct file **out);
+/* What stands on the disk: sim_page_bytes of it, NULL without contents. */
+void *sim_file_page(struct sim *s, struct file *f, uint64_t index);
 
 /* uffd: pages of all processes that stand in the machine's page tables and
  * count against the budget. */
