@@ -61,6 +61,13 @@ static int bad_number(struct trace_reader *r, const uint8_t *p)
 				"a number of more than 64 bits");
 }
 
+/* Of a record that ends at p: was all of it there? If not, what is wrong with it
+ * is no matter, and decode() says that the trace is cut off. */
+static bool whole(const struct trace_reader *r, const uint8_t *p)
+{
+	return p <= r->src.data + r->src.len;
+}
+
 /* NULL after an error. p is behind the tag. */
 static inline const uint8_t *
 read_touch(struct trace_reader *r, struct trace_event *ev, const uint8_t *p)
@@ -92,7 +99,7 @@ read_touch(struct trace_reader *r, struct trace_event *ev, const uint8_t *p)
 			return NULL;
 		}
 		ev->stride = ev->nr == 1 ? 1 : binary_unfold(v);
-		if (trace__event_wrong(ev)) {
+		if (whole(r, p) && trace__event_wrong(ev)) {
 			trace__fail_byte(r, place_of(r, begin),
 					 "a touch without %s",
 					 trace__event_wrong(ev));
@@ -156,7 +163,7 @@ static const uint8_t *read_op(struct trace_reader *r, struct trace_event *ev,
 		}
 		ev->flags = (uint16_t)v;
 	}
-	why = trace__event_wrong(ev);
+	why = whole(r, p) ? trace__event_wrong(ev) : NULL;
 	if (!why)
 		return p;
 	trace__fail_byte(r, place_of(r, begin), "'%s' without %s", info->word,

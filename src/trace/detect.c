@@ -58,7 +58,7 @@ static bool is_lackey_line(const char *p, const char *end)
 {
 	uint64_t v;
 
-	if (end - p > 2 && p[0] == '=' && p[1] == '=')
+	if (end - p > 2 && p[0] == p[1] && (*p == '=' || *p == '-'))
 		return true;
 	if (end - p < 6 || !(p[0] == 'I' || p[0] == ' '))
 		return false;
@@ -66,6 +66,19 @@ static bool is_lackey_line(const char *p, const char *end)
 		return false;
 	p = trace__skip(p + 2, end);
 	return !trace__hex(&p, end, &v) && p < end && *p == ',';
+}
+
+/* "r", "w", "x" or "rw", and no more than a comment behind it. */
+static bool is_access(const char *p, const char *end)
+{
+	const char *word = p;
+
+	while (p < end && strchr("rwxRWX", *p) && *p)
+		p++;
+	if (p == word || p - word > 2)
+		return false;
+	p = trace__skip(p, end);
+	return p == end || *p == '#';
 }
 
 /* Numbers on a line up to its end or something else; *rest is that. */
@@ -91,8 +104,7 @@ static enum trace_format line_format(const char *p, const char *end)
 	if (is_lackey_line(p, end))
 		return TRACE_FMT_LACKEY;
 	n = numbers(trace__skip(p, end), end, &rest);
-	if (n == 1 && (rest == end || *rest == '#' ||
-		       (strchr("rwxRWX", *rest) && end - rest < 8)))
+	if (n == 1 && (rest == end || *rest == '#' || is_access(rest, end)))
 		return TRACE_FMT_PAGES;
 	if (n >= 2 && n <= 4 && rest == end)
 		return TRACE_FMT_ARC;
