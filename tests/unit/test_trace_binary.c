@@ -165,7 +165,7 @@ static void records_refused(void **state)
 	    {"\x01\x05\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13,
 	     "byte 18: a time out of range"},
 	    {"\x84\x01", 2, "an event before the first time"},
-	    {"\x98\x02\x00", 3, "a touch without at least one page"},
+	    {"\x98\x02\x00\x00", 4, "a touch without at least one page"},
 	    {"\x98\x02\x02\x02", 4, "byte"}, /* cut off behind it */
 	    {"\x98\x01\x02\x02", 4, "a touch without pages within"},
 	    {"\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00", 10,
