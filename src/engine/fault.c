@@ -84,7 +84,7 @@ static struct frame *claim_present(struct engine *e, struct aspace *as,
 	weir__spin_lock(e, &as->lock);
 	pte = pte_same(as, addr, v);
 	if (pte)
-		*pte = v | PTE_BUSY;
+		pte_store(pte, v | PTE_BUSY);
 	weir__spin_unlock(e, &as->lock);
 	if (pte)
 		return f;
@@ -97,7 +97,7 @@ static void finish_entry(struct engine *e, struct aspace *as, uint64_t addr,
 			 uint64_t v)
 {
 	weir__spin_lock(e, &as->lock);
-	*weir__pte(as, addr) = v;
+	pte_store(weir__pte(as, addr), v);
 	weir__pte_busy_end(as);
 	weir__spin_unlock(e, &as->lock);
 }
@@ -257,7 +257,7 @@ static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
 		weir__frames_free(e, f, 0);
 		return AGAIN;
 	}
-	*weir__pte(as, addr) = v | PTE_BUSY;
+	pte_store(weir__pte(as, addr), v | PTE_BUSY);
 	weir__spin_unlock(e, &as->lock);
 	err = map_one(e, as, addr, f, VEC_WRITE);
 	weir__spin_lock(e, &as->lock);
@@ -270,7 +270,7 @@ static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
 		/* under the lock, as in weir__faultrun_map_new */
 		weir__frame_add_lru(e, f);
 	}
-	*weir__pte(as, addr) = v;
+	pte_store(weir__pte(as, addr), v);
 	weir__pte_busy_end(as);
 	weir__spin_unlock(e, &as->lock);
 	if (err) {
@@ -361,7 +361,7 @@ static int lose_page(struct engine *e, struct aspace *as, uint64_t addr,
 	weir__spin_lock(e, &as->lock);
 	pte = pte_same(as, addr, v);
 	if (pte)
-		*pte = v | PTE_BUSY;
+		pte_store(pte, v | PTE_BUSY);
 	weir__spin_unlock(e, &as->lock);
 	if (!pte)
 		return AGAIN;

@@ -62,7 +62,7 @@ static unsigned claim(struct faultrun *run, struct frame **dropped,
 		bool first_gone = i > 0 && kept == 0;
 
 		if (pte && *pte == run->old[i] && !first_gone) {
-			*pte = run->old[i] | PTE_BUSY;
+			pte_store(pte, run->old[i] | PTE_BUSY);
 			run->vec[kept] = run->vec[i];
 			run->old[kept++] = run->old[i];
 		} else {
@@ -108,11 +108,11 @@ int weir__faultrun_map_new(struct faultrun *run)
 		pte_t *pte = weir__pte(as, v->addr);
 
 		if (!mapped(v)) {
-			*pte = 0;
+			pte_store(pte, 0);
 			continue;
 		}
-		*pte = pte_mk(v->pfn, PTE_WRITE | PTE_DIRTY |
-					      (i ? 0 : PTE_ACCESSED));
+		pte_store(pte, pte_mk(v->pfn, PTE_WRITE | PTE_DIRTY |
+					      (i ? 0 : PTE_ACCESSED)));
 		weir__page_add_new_anon_rmap(e, run_frame(run, i), r, v->addr);
 		weir__frame_set(run_frame(run, i), FRAME_DIRTY);
 		as->nr_anon++;
@@ -245,14 +245,14 @@ int weir__faultrun_map_swapped(struct faultrun *run)
 		uint64_t bits = i ? 0 : PTE_ACCESSED;
 
 		if (!mapped(v)) {
-			*weir__pte(as, v->addr) = run->old[i];
+			pte_store(weir__pte(as, v->addr), run->old[i]);
 			continue;
 		}
 		if (v->flags & VEC_WRITE)
 			bits |= PTE_WRITE | PTE_DIRTY;
 		weir__frame_get(f); /* the entry's reference */
 		weir__page_add_anon_rmap(e, f, r, v->addr);
-		*weir__pte(as, v->addr) = pte_mk(v->pfn, bits);
+		pte_store(weir__pte(as, v->addr), pte_mk(v->pfn, bits));
 		as->nr_anon++;
 		as->nr_swapents--;
 		weir__swap_free(e, pte_swap(run->old[i]));

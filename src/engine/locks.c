@@ -166,9 +166,20 @@ void weir__spin_init(struct spin *s, enum lock_rank rank)
 	s->owner = 0;
 }
 
-static void take(struct engine *e, struct spin *s)
+/* By comparing, not exchanging: a processor alone with its memory (the
+ * simulator's build) then takes a lock without the cost of an atomic. */
+static inline bool grab(struct spin *s)
 {
-	while (atomic_exchange_explicit(&s->word, 1, memory_order_acquire)) {
+	uint32_t free = 0;
+
+	return atomic_compare_exchange_strong_explicit(&s->word, &free, 1,
+						       memory_order_acquire,
+						       memory_order_relaxed);
+}
+
+static inline void take(struct engine *e, struct spin *s)
+{
+	while (!grab(s)) {
 		unsigned spins = 0;
 
 		while (atomic_load_explicit(&s->word, memory_order_relaxed)) {
@@ -209,8 +220,7 @@ bool weir__spin_trylock(struct engine *e, struct spin *s)
 {
 	struct wtask *t;
 
-	if (atomic_load_explicit(&s->word, memory_order_relaxed) ||
-	    atomic_exchange_explicit(&s->word, 1, memory_order_acquire))
+	if (atomic_load_explicit(&s->word, memory_order_relaxed) || !grab(s))
 		return false;
 	t = counting_task(e);
 	if (t)

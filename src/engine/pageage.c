@@ -43,7 +43,7 @@ static int test_clear_bit(struct region *r, uint64_t addr, pte_t *pte,
 		if (r->flags & REGION_EXEC)
 			f->error |= AGE_EXEC;
 	}
-	__atomic_fetch_and((uint64_t *)pte, ~PTE_ACCESSED, __ATOMIC_ACQ_REL);
+	pte_clear(pte, PTE_ACCESSED);
 	return 0;
 }
 
@@ -205,8 +205,7 @@ static int unmap_entry(struct region *r, uint64_t addr, pte_t *pte, void *arg)
 		return 1;
 	}
 	/* The machine may set DIRTY up to the very exchange. */
-	v = __atomic_exchange_n((uint64_t *)pte, pte_mk_swap(a->s, 0),
-				__ATOMIC_ACQ_REL);
+	v = pte_xchg(pte, pte_mk_swap(a->s, 0));
 	if (v & PTE_DIRTY)
 		weir__frame_set(a->f, FRAME_DIRTY);
 	r->as->nr_anon--;

@@ -90,7 +90,13 @@ static inline void pte_store(pte_t *p, uint64_t v)
 }
 static inline uint64_t pte_xchg(pte_t *p, uint64_t v)
 {
-	return atomic_exchange_explicit(p, v, memory_order_acq_rel);
+	uint64_t old = atomic_load_explicit(p, memory_order_relaxed);
+
+	/* not an exchange: see grab() in locks.c */
+	while (!atomic_compare_exchange_weak_explicit(
+		p, &old, v, memory_order_acq_rel, memory_order_relaxed))
+		;
+	return old;
 }
 /* The entry as it was before. */
 static inline uint64_t pte_set(pte_t *p, uint64_t bits)

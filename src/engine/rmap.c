@@ -362,7 +362,7 @@ void weir__page_add_new_anon_rmap(struct engine *e, struct frame *f,
 	weir__bug_on(e, !r->anon_vma || f->mapcount != -1);
 	set_owner(f, r->anon_vma, region_index(r, addr));
 	weir__frame_set(f, FRAME_SWAPBACKED | FRAME_EXCLUSIVE);
-	f->mapcount = 0;
+	atomic_store_explicit(&f->mapcount, 0, memory_order_relaxed);
 	weir__stat_inc(e, STAT_nr_anon_pages);
 }
 
