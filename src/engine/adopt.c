@@ -108,13 +108,28 @@ int weir__populate(struct engine *e, struct aspace *as, uint64_t start,
 	while (next_entry(e, as, start, end, &n)) {
 		int err = weir__fault(e, as, n.addr, 0);
 
-		if (err && err != -EAGAIN)
+		if (err)
 			return err;
-		start = n.addr + (err ? 0 : PAGE_SIZE);
+		start = n.addr + PAGE_SIZE;
 	}
 	return 0;
 }
 
+/*
+ * A clean page that is mapped again may still be on its way to its slot: the
+ * write was started before the page came back, and nobody waits for it.
+ *
+ *   forget_clean                        write-back of the page to slot s
+ *   ------------------------------      ------------------------------
+ *                                       unlocks the page; the disk has it
+ *   has the page lock; s has no count
+ *   WRITEBACK: leaves s alone, so that
+ *   no other page is written to it
+ *   before this write has ended
+ *   sets DIRTY
+ *                                       ends; WRITEBACK gone
+ *                                       next scan: DIRTY -> written again
+ */
 void weir__forget_clean(struct engine *e, struct aspace *as, uint64_t start,
 			uint64_t end)
 {
@@ -128,6 +143,7 @@ void weir__forget_clean(struct engine *e, struct aspace *as, uint64_t start,
 		weir__frame_get(f);
 		weir__frame_lock(e, f);
 		if (frame_test(f, FRAME_SWAPCACHE) &&
+		    !frame_test(f, FRAME_WRITEBACK) &&
 		    weir__swap_count(e, f->private) == 0) {
 			weir__swap_cache_del(e, f, 0);
 			weir__page_put(e, f);

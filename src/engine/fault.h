@@ -30,7 +30,8 @@ int weir__adopt(struct engine *e, struct aspace *as, uint64_t start,
 		const uint64_t *present, uint64_t nr, uint64_t *done);
 
 /* Brings every evicted page of [start, end) back in place (unmanage, or a
- * child that nobody serves). 0, -EIO, -ENOMEM. */
+ * child that nobody serves). 0, -EIO, -ENOMEM; -EAGAIN: apply pending changes,
+ * then call again. */
 int weir__populate(struct engine *e, struct aspace *as, uint64_t start,
 		   uint64_t end);
 

@@ -9,6 +9,7 @@
 
 #include "checkers/frames.h"
 #include "engine/check.h"
+#include "engine/reclaim.h"
 
 #define PAGE      ((uint64_t)4096)
 #define AREAS_MAX 24
@@ -523,6 +524,35 @@ static void op_lock(struct task *t)
 	a->busy = false;
 }
 
+static void op_populate(struct task *t)
+{
+	struct prog *g = t->g;
+	struct area *a = some_area(t, true);
+	uint64_t start, end;
+	int rc;
+
+	if (!a)
+		return;
+	a->busy = true;
+	sub_range(t, a, &start, &end);
+	if (end - start > 64 * PAGE)
+		end = start + 64 * PAGE;
+	say(g, "populate", start, end, 1);
+	rc = sim_populate(g->p, start, end);
+	if (rc != -EIO) /* which page it was shows at the next touch */
+		done(t, rc, "populate");
+	a->busy = false;
+}
+
+/* Somebody asks the machine to free memory: any task may. */
+static void op_reclaim(struct task *t)
+{
+	uint64_t freed;
+
+	weir__reclaim_pages(sim_engine(t->g->r->s), prng_below(&t->rnd, 64) + 1,
+			    -1, &freed);
+}
+
 /* --- fork and exit -----------------------------------------------------------
  */
 
@@ -597,12 +627,14 @@ static void prog_end(struct prog *g)
 static int op(struct task *t)
 {
 	const struct swarm *w = &t->g->r->w;
-	const uint32_t weight[] = {w->w_map,  w->w_unmap, w->w_dontneed,
-				   w->w_move, w->w_grow,  w->w_lock,
-				   w->w_fork, w->w_sleep, w->w_random,
-				   w->w_seq,  w->w_hot};
+	/* in the order of call[], then what is no call */
+	const uint32_t weight[] = {
+	    w->w_map,    w->w_unmap, w->w_dontneed, w->w_move,    w->w_grow,
+	    w->w_lock,   w->w_fork,  w->w_populate, w->w_reclaim, w->w_sleep,
+	    w->w_random, w->w_seq,   w->w_hot};
 	static void (*const call[])(struct task *) = {
-	    op_map, op_unmap, op_dontneed, op_move, op_grow, op_lock, op_fork};
+	    op_map,  op_unmap, op_dontneed, op_move,   op_grow,
+	    op_lock, op_fork,  op_populate, op_reclaim};
 	uint64_t sum = 0, x;
 	unsigned i;
 
@@ -612,14 +644,14 @@ static int op(struct task *t)
 	for (i = 0; x >= weight[i]; i++)
 		x -= weight[i];
 	switch (i) {
-	case 7:
+	case 9:
 		sim_sleep(t->g->r->s, prng_below(&t->rnd, 3000000));
 		return 0;
-	case 8:
-		return touch_random(t);
-	case 9:
-		return touch_seq(t);
 	case 10:
+		return touch_random(t);
+	case 11:
+		return touch_seq(t);
+	case 12:
 		return touch_hot(t);
 	default:
 		call[i](t);

@@ -20,6 +20,7 @@ struct swarm {
 	uint64_t locked_max;   /* pages, of all processes */
 	/* weights; 0 = never */
 	uint32_t w_map, w_unmap, w_dontneed, w_move, w_grow, w_lock, w_fork;
+	uint32_t w_populate, w_reclaim;
 	uint32_t w_random, w_seq, w_hot, w_sleep;
 	uint32_t write_pct;
 	bool late_maps;          /* uffd: mapped, used, then registered */

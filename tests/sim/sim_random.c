@@ -163,6 +163,8 @@ static void draw_programs(struct prng *p, const struct sim_config *c,
 	w->w_move = sometimes(p, 2, 3);
 	w->w_grow = sometimes(p, 2, 4);
 	w->w_lock = sometimes(p, 3, 3);
+	w->w_populate = sometimes(p, 4, 2);
+	w->w_reclaim = sometimes(p, 4, 3);
 	w->w_random = 40;
 	w->w_seq = (uint32_t)prng_range(p, 5, 40);
 	w->w_hot = sometimes(p, 2, 40);

@@ -10,6 +10,7 @@
 #include "engine/aspace.h"
 #include "engine/check.h"
 #include "engine/engine.h"
+#include "engine/fault.h"
 #include "engine/reclaim.h"
 #include "engine/swap.h"
 #include "engine/writeback.h"
@@ -609,6 +610,19 @@ int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
 void *sim_file_page(struct sim *s, struct file *f, uint64_t index)
 {
 	return sim__disk_file_page(s, f->mapping->id, index);
+}
+
+int sim_populate(struct sim_proc *p, uint64_t start, uint64_t end)
+{
+	struct sim_proc *before = sim__work_for(p->sim, p);
+	int rc;
+
+	while ((rc = weir__populate(p->sim->engine, p->as, start, end)) ==
+		   -EAGAIN &&
+	       !p->killed)
+		sim__yield(p->sim); /* the handlers apply what is pending */
+	sim__work_for(p->sim, before);
+	return p->killed ? -EINTR : rc;
 }
 
 uint64_t sim_resident(const struct sim *s)

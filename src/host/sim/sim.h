@@ -221,6 +221,9 @@ int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
 /* What stands on the disk: sim_page_bytes of it, NULL without contents. */
 void *sim_file_page(struct sim *s, struct file *f, uint64_t index);
 
+/* Every evicted page of the range comes back: 0, -EIO, -ENOMEM, -EINTR. */
+int sim_populate(struct sim_proc *p, uint64_t start, uint64_t end);
+
 /* uffd: pages of all processes that stand in the machine's page tables and
  * count against the budget. */
 uint64_t sim_resident(const struct sim *s);
