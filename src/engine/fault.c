@@ -57,6 +57,7 @@
 #include "engine/swap.h"
 #include "engine/swapin.h"
 #include "engine/watermark.h"
+#include "engine/workingset.h"
 
 #include <string.h>
 
@@ -224,8 +225,10 @@ static int fault_soft(struct engine *e, struct aspace *as, uint64_t addr,
 	}
 	finish_entry(e, as, addr, v);
 	weir__frame_unlock(e, f);
-	if (err == 0 && !frame_test(f, FRAME_ACTIVE | FRAME_UNEVICTABLE))
+	if (err == 0 && !frame_test(f, FRAME_ACTIVE | FRAME_UNEVICTABLE)) {
 		weir__frame_activate(e, f);
+		weir__workingset_activation(e, f);
+	}
 	weir__page_put(e, f);
 	return err;
 }
@@ -268,7 +271,13 @@ static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
 		v = pte_mk(weir__pfn(e, f),
 			   PTE_WRITE | PTE_DIRTY | PTE_ACCESSED);
 		/* under the lock, as in weir__faultrun_map_new */
-		weir__frame_add_lru(e, f);
+		if (r->flags & REGION_LOCKED) {
+			if (frame_test(old, FRAME_MLOCKED))
+				weir__frame_munlock(e, old);
+			weir__frame_mlock_new(e, f);
+		} else {
+			weir__frame_add_lru(e, f);
+		}
 	}
 	pte_store(weir__pte(as, addr), v);
 	weir__pte_busy_end(as);

@@ -80,14 +80,26 @@ static bool mapped(const struct weir_vec *v)
 	return v->status == 0 || v->status == -EEXIST;
 }
 
+/*
+ * The region of the next page of a run. An entry that is BUSY keeps some region
+ * around its address, but while the host was at work the one from which the run
+ * was made may have been cut, and a part of it locked. => lock held
+ */
+static struct region *region_at(struct aspace *as, struct region *r,
+				uint64_t addr)
+{
+	if (r && addr < r->end)
+		return r;
+	return weir__region_find(as, addr);
+}
+
 int weir__faultrun_map_new(struct faultrun *run)
 {
 	struct frame *dropped[WEIR_IO_PAGES_MAX];
 	struct engine *e = run->e;
 	struct aspace *as = run->as;
 	unsigned nr_dropped, nr;
-	struct region *r;
-	bool locked;
+	struct region *r = NULL;
 
 	/* Without a table for all of them the run is as long as its first
 	 * table: claim() stops where there is none. */
@@ -101,8 +113,6 @@ int weir__faultrun_map_new(struct faultrun *run)
 	e->host->ops->map(e->host, as->host, run->vec, nr);
 
 	weir__spin_lock(e, &as->lock);
-	r = weir__region_find(as, run->vec[0].addr);
-	locked = r->flags & REGION_LOCKED;
 	for (unsigned i = 0; i < nr; i++) {
 		struct weir_vec *v = &run->vec[i];
 		pte_t *pte = weir__pte(as, v->addr);
@@ -111,6 +121,7 @@ int weir__faultrun_map_new(struct faultrun *run)
 			pte_store(pte, 0);
 			continue;
 		}
+		r = region_at(as, r, v->addr);
 		pte_store(pte, pte_mk(v->pfn, PTE_WRITE | PTE_DIRTY |
 					      (i ? 0 : PTE_ACCESSED)));
 		weir__page_add_new_anon_rmap(e, run_frame(run, i), r, v->addr);
@@ -119,7 +130,7 @@ int weir__faultrun_map_new(struct faultrun *run)
 		weir__stat_inc(e, STAT_pgzerofill);
 		/* Under the lock: the entry's reference is the only one, and
 		 * without the lock a munmap may drop it. */
-		if (locked)
+		if (r->flags & REGION_LOCKED)
 			weir__frame_mlock_new(e, run_frame(run, i));
 		else
 			weir__frame_add_lru(e, run_frame(run, i));
@@ -226,8 +237,7 @@ int weir__faultrun_map_swapped(struct faultrun *run)
 	struct engine *e = run->e;
 	struct aspace *as = run->as;
 	unsigned nr_dropped, nr;
-	struct region *r;
-	bool locked;
+	struct region *r = NULL;
 
 	nr = claim(run, dropped, &nr_dropped);
 	for (unsigned i = 0; i < nr_dropped; i++)
@@ -237,8 +247,6 @@ int weir__faultrun_map_swapped(struct faultrun *run)
 	e->host->ops->map(e->host, as->host, run->vec, nr);
 
 	weir__spin_lock(e, &as->lock);
-	r = weir__region_find(as, run->vec[0].addr);
-	locked = r->flags & REGION_LOCKED;
 	for (unsigned i = 0; i < nr; i++) {
 		struct weir_vec *v = &run->vec[i];
 		struct frame *f = run_frame(run, i);
@@ -248,6 +256,7 @@ int weir__faultrun_map_swapped(struct faultrun *run)
 			pte_store(weir__pte(as, v->addr), run->old[i]);
 			continue;
 		}
+		r = region_at(as, r, v->addr);
 		if (v->flags & VEC_WRITE)
 			bits |= PTE_WRITE | PTE_DIRTY;
 		weir__frame_get(f); /* the entry's reference */
@@ -256,6 +265,9 @@ int weir__faultrun_map_swapped(struct faultrun *run)
 		as->nr_anon++;
 		as->nr_swapents--;
 		weir__swap_free(e, pte_swap(run->old[i]));
+		/* Under the lock: an munlock after it finds the mark. */
+		if (r->flags & REGION_LOCKED)
+			weir__frame_mlock(e, f);
 	}
 	weir__pte_busy_end(as);
 	weir__spin_unlock(e, &as->lock);
@@ -266,8 +278,6 @@ int weir__faultrun_map_swapped(struct faultrun *run)
 		if (mapped(&run->vec[i])) {
 			weir__frame_clear(f, FRAME_READAHEAD);
 			settle_slot(e, f, run->vec[i].flags & VEC_WRITE);
-			if (locked)
-				weir__frame_mlock(e, f);
 		}
 		let_go(e, f);
 	}

@@ -222,11 +222,12 @@ static void drop(struct batch *b, struct frame *f)
 		keep(b, f);
 		return;
 	}
-	shadow = weir__workingset_eviction(e, f);
+	shadow = weir__workingset_shadow(e, f);
 	if (!weir__swap_cache_remove_frozen(e, f, REFS_IDLE, shadow)) {
 		keep(b, f);
 		return;
 	}
+	weir__workingset_evicted(e, f);
 	list_del(&f->lru);
 	b->nr_reclaimed++;
 	weir__frame_isolation_end(e, f);

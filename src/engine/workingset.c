@@ -117,15 +117,27 @@ void weir__workingset_age_nonresident(struct lruvec *v, uint64_t pages)
 	weir__lruvec_age(v, pages);
 }
 
-uint64_t weir__workingset_eviction(struct engine *e, struct frame *f)
+uint64_t weir__workingset_shadow(struct engine *e, const struct frame *f)
 {
-	struct lruvec *v = weir__frame_lruvec(e, f);
-	uint64_t clock =
-	    __atomic_load_n((uint64_t *)&v->nonresident_age, __ATOMIC_RELAXED);
+	const struct lruvec *v = weir__frame_lruvec(e, f);
+	uint64_t clock = __atomic_load_n((const uint64_t *)&v->nonresident_age,
+					 __ATOMIC_RELAXED);
 
-	weir__workingset_age_nonresident(v, 1);
 	return weir__shadow_pack(e, clock, v->pgdat->id,
 				 frame_test(f, FRAME_WORKINGSET));
+}
+
+void weir__workingset_evicted(struct engine *e, const struct frame *f)
+{
+	weir__workingset_age_nonresident(weir__frame_lruvec(e, f), 1);
+}
+
+uint64_t weir__workingset_eviction(struct engine *e, struct frame *f)
+{
+	uint64_t shadow = weir__workingset_shadow(e, f);
+
+	weir__workingset_evicted(e, f);
+	return shadow;
 }
 
 bool weir__refault_activates(bool file, bool swap_left, uint64_t distance,

@@ -13,6 +13,10 @@
 
 /* A shadow is an odd number: bit 0 tells it from a frame. */
 uint64_t weir__workingset_eviction(struct engine *e, struct frame *f);
+/* The same in two steps, for who knows only after leaving the shadow whether
+ * the page goes: what to leave; it went, the clock turns. */
+uint64_t weir__workingset_shadow(struct engine *e, const struct frame *f);
+void weir__workingset_evicted(struct engine *e, const struct frame *f);
 void weir__workingset_age_nonresident(struct lruvec *v, uint64_t pages);
 /* The page came back: counts, and sets ACTIVE / WORKINGSET by the distance.
  * => called with the page lock held, page not on a list yet */
