@@ -620,7 +620,8 @@ int sim_populate(struct sim_proc *p, uint64_t start, uint64_t end)
 	while ((rc = weir__populate(p->sim->engine, p->as, start, end)) ==
 		   -EAGAIN &&
 	       !p->killed)
-		sim__yield(p->sim); /* the handlers apply what is pending */
+		/* the handlers apply what is pending */
+		sim_sleep(p->sim, 100000);
 	sim__work_for(p->sim, before);
 	return p->killed ? -EINTR : rc;
 }
