@@ -43,8 +43,9 @@ MUTANTS = [
      "\t\telse\n\t\t\tweir__frame_add_lru(e, run_frame(run, i));\n\t}\n"
      "\tweir__pte_busy_end(as);\n\tweir__spin_unlock(e, &as->lock);\n",
      "\t}\n\tweir__pte_busy_end(as);\n\tweir__spin_unlock(e, &as->lock);\n"
-     "\tfor (unsigned i = 0; i < nr && !(r->flags & REGION_LOCKED); i++)\n"
-     "\t\tif (mapped(&run->vec[i]))\n"
+     "\tfor (unsigned i = 0; i < nr; i++)\n"
+     "\t\tif (mapped(&run->vec[i]) &&\n"
+     "\t\t    !frame_test(run_frame(run, i), FRAME_MLOCKED))\n"
      "\t\t\tweir__frame_add_lru(e, run_frame(run, i));\n", "both"),
     ("a write under write-back is forgotten", "fault.c",
      "\tweir__frame_set(f, FRAME_DIRTY);\n}", "}", "both", "pageage.c",

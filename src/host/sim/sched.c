@@ -144,6 +144,10 @@ static void block(struct sim *s)
 				     "will happen");
 		if (next > sc->clock.now)
 			sc->clock.now = next;
+		/* here too: tasks that only wait pass no scheduling point */
+		if (s->cfg.time_max_ns && sc->clock.now > s->cfg.time_max_ns)
+			sim__fail(s, "no end: the virtual time limit was "
+				     "reached");
 		fire_due(s);
 	}
 	sc->relaxes = 0;
