@@ -9,8 +9,8 @@
 #define SIZE_FIRST  1024u
 /* 1.5 GiB of table: a trace with more than that is counted up to here. */
 #define SIZE_MAX_CHUNKS (UINT64_C(1) << 26)
-/* 8 TiB in one event is no touch but a mistake. */
-#define RANGE_MAX (UINT64_C(1) << 31)
+/* 256 GiB in one event is no touch but a mistake. */
+#define RANGE_MAX (UINT64_C(1) << 26)
 
 static size_t place_of(uint64_t owner, uint64_t number, size_t size)
 {
