@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "engine/check.h"
+#include "engine/file.h"
 #include "engine/frame.h"
+#include "engine/lruvec.h"
 #include "engine/pgtable.h"
 #include "engine/region.h"
 #include "engine/slab.h"
@@ -44,7 +46,8 @@ void weir__aspace_put(struct aspace *as)
 
 	if (--as->users)
 		return;
-	weir__bug_on(e, as->regions.nr || as->nr_anon || as->nr_swapents);
+	weir__bug_on(e, as->regions.nr || as->nr_anon || as->nr_file ||
+			    as->nr_swapents);
 	weir__pgtable_destroy(as);
 	weir__kfree(e, as);
 }
@@ -66,7 +69,7 @@ void weir__aspace_destroy(struct aspace *as)
 
 struct tally {
 	struct region *region;
-	int64_t anon, swapents;
+	int64_t anon, file, swapents;
 	bool ok;
 };
 
@@ -78,8 +81,10 @@ static bool frame_fits(struct engine *e, struct region *r, uint64_t addr,
 	struct anon_vma_chain *c;
 
 	if (f->mapcount < 0 || f->refcount <= f->mapcount ||
-	    !(f->mapping & MAPPING_ANON) || f->index != region_index(r, addr))
+	    f->index != region_index(r, addr))
 		return false;
+	if (!(f->mapping & MAPPING_ANON))
+		return r->file && f->mapping == (uintptr_t)r->file->mapping;
 	list_for_each_entry(c, &r->avc_chain, same_region)
 		if ((uintptr_t)c->anon_vma + MAPPING_ANON == f->mapping)
 			return true;
@@ -99,10 +104,18 @@ static int tally_entry(struct aspace *as, uint64_t addr, pte_t *pte, void *arg)
 	if (v & PTE_PRESENT) {
 		struct frame *f = weir__frame(as->engine, pte_pfn(v));
 
-		t->anon++;
+		bool anon = f->mapping & MAPPING_ANON;
+
+		t->anon += anon;
+		t->file += !anon;
 		t->ok = t->ok && frame_fits(as->engine, t->region, addr, f);
-		/* Who may write without a trap shares with nobody. */
-		if (v & PTE_WRITE && f->mapcount > 0)
+		/* Who may write without a trap shares with nobody, or shares
+		 * what is written too: then it is known to be dirty. */
+		if (v & PTE_WRITE &&
+		    (anon ? f->mapcount > 0
+			  : !(t->region->flags & REGION_SHARED) ||
+				(weir__frame_is_file(f) &&
+				 !frame_test(f, FRAME_DIRTY))))
 			t->ok = false;
 	}
 	if (v & PTE_SWAP) {
@@ -130,6 +143,9 @@ static bool regions_are_valid(struct aspace *as)
 		    n->last != (r->end >> PAGE_SHIFT) - 1 ||
 		    !r->anon_vma != list_empty(&r->avc_chain))
 			return false;
+		if (r->file && (r->shared.start != r->pgoff ||
+				r->shared.last != region_index(r, r->end) - 1))
+			return false;
 		end = r->end;
 		if (r->flags & REGION_LOCKED)
 			locked += (int64_t)((r->end - r->start) >> PAGE_SHIFT);
@@ -149,7 +165,8 @@ bool weir__aspace_is_valid(struct aspace *as)
 	t.ok = regions_are_valid(as) && weir__pgtable_is_valid(as);
 	if (t.ok)
 		weir__pte_walk(as, 0, WEIR_ADDR_MAX, tally_entry, &t);
-	t.ok = t.ok && t.anon == as->nr_anon && t.swapents == as->nr_swapents;
+	t.ok = t.ok && t.anon == as->nr_anon && t.file == as->nr_file &&
+	       t.swapents == as->nr_swapents;
 	weir__regions_unlock(as);
 	return t.ok;
 }

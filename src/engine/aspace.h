@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Address spaces: private anonymous regions and what munmap, madvise, mremap,
- * mlock and fork do to them. Files and shared memory come with the page cache.
+ * Address spaces: regions, anonymous and of files, and what munmap, madvise,
+ * mremap, mlock and fork do to them.
  *
  * All functions take the aspace lock themselves and may sleep (an entry may be
  * BUSY). Addresses are page aligned; end is exclusive; -EINVAL otherwise.
@@ -35,6 +35,14 @@ void weir__aspace_put(struct aspace *as);
  * Merges with a neighbour of the same flags and anon_vma. */
 int weir__region_add(struct aspace *as, uint64_t start, uint64_t end,
 		     uint32_t flags);
+/*
+ * mmap of a file from its page pgoff on. With REGION_SHARED what is written
+ * goes to the file; without, to copies that are the address space's own. Pages
+ * past the file's end fault (-ENXIO). The errors above; -EOPNOTSUPP on a machine
+ * without accessed bits, where a page can stand in one place only.
+ */
+int weir__region_add_file(struct aspace *as, uint64_t start, uint64_t end,
+			  uint32_t flags, struct file *f, uint64_t pgoff);
 /* => lock held. The region that holds addr, or NULL. */
 struct region *weir__region_find(struct aspace *as, uint64_t addr);
 /* Grows the region that ends at start (mremap in place). 0, -ENOENT, -EEXIST.*/
@@ -51,6 +59,19 @@ int weir__region_flags(struct aspace *as, uint64_t start, uint64_t end,
 int weir__aspace_unmap(struct aspace *as, uint64_t start, uint64_t end);
 /* MADV_DONTNEED: entries dropped, regions stay. */
 int weir__aspace_zap(struct aspace *as, uint64_t start, uint64_t end);
+/* Only the entries of regions that map the file, from its page `first` on,
+ * copies included: what a truncation takes. */
+void weir__aspace_zap_file(struct aspace *as, uint64_t start, uint64_t end,
+			   struct mapping *m, uint64_t first);
+/*
+ * msync. MSYNC_SYNC: shared file regions are written and waited for. ASYNC
+ * checks its arguments only: what is dirty is known already. 0; -EINVAL; -EBUSY
+ * (INVALIDATE of a locked region); -ENOMEM (a hole, everything else is done);
+ * -EIO.
+ */
+enum { MSYNC_ASYNC = 1, MSYNC_INVALIDATE = 2, MSYNC_SYNC = 4 };
+int weir__aspace_msync(struct aspace *as, uint64_t start, uint64_t end,
+		       unsigned flags);
 /* mremap to another place: entries and regions move. Target is unmapped
  * first. -ENOENT when [from, from+len) is not all regions, -EINVAL when the
  * two ranges overlap, -ENOMEM (regions already moved stay moved). */
@@ -71,6 +92,13 @@ int weir__aspace_mlock(struct aspace *as, uint64_t start, uint64_t end,
  * lost nothing but the right to write some pages without a trap.
  */
 int weir__aspace_fork(struct aspace *parent, struct aspace *child);
+
+/* The counter that an entry which maps the frame belongs to. */
+static inline _Atomic int64_t *weir__entry_count(struct aspace *as,
+						 const struct frame *f)
+{
+	return f->mapping & MAPPING_ANON ? &as->nr_anon : &as->nr_file;
+}
 
 /* Entries against frames, counters against entries, tree order. */
 bool weir__aspace_is_valid(struct aspace *as);

@@ -283,7 +283,7 @@ static void check_spaces(struct census *c)
 	list_for_each_entry (as, &e->aspaces, link) {
 		if (!weir__aspace_is_valid(as))
 			complain(c, "an address space");
-		entries += as->nr_anon;
+		entries += as->nr_anon + as->nr_file;
 		tables += as->nr_ptpages;
 	}
 	expect(c, "page-table entries and maps", entries, c->entries);

@@ -50,6 +50,7 @@
 #include "engine/batch.h"
 #include "engine/check.h"
 #include "engine/fault.h"
+#include "engine/fault_internal.h"
 #include "engine/faultrun.h"
 #include "engine/frame.h"
 #include "engine/pgtable.h"
@@ -61,8 +62,7 @@
 
 #include <string.h>
 
-/* Look again from the start; never leaves weir__fault. */
-#define AGAIN 1
+#define AGAIN FAULT_AGAIN
 
 static pte_t *pte_same(struct aspace *as, uint64_t addr, uint64_t v)
 {
@@ -71,10 +71,8 @@ static pte_t *pte_same(struct aspace *as, uint64_t addr, uint64_t v)
 	return pte && *pte == v ? pte : NULL;
 }
 
-/* The frame of a PRESENT entry, locked and referenced, the entry unchanged and
- * BUSY; NULL when it changed meanwhile. */
-static struct frame *claim_present(struct engine *e, struct aspace *as,
-				   uint64_t addr, uint64_t v)
+struct frame *weir__fault_claim(struct engine *e, struct aspace *as,
+				uint64_t addr, uint64_t v)
 {
 	struct frame *f = weir__frame(e, pte_pfn(v));
 	pte_t *pte;
@@ -94,8 +92,8 @@ static struct frame *claim_present(struct engine *e, struct aspace *as,
 	return NULL;
 }
 
-static void finish_entry(struct engine *e, struct aspace *as, uint64_t addr,
-			 uint64_t v)
+void weir__fault_finish(struct engine *e, struct aspace *as, uint64_t addr,
+			uint64_t v)
 {
 	weir__spin_lock(e, &as->lock);
 	pte_store(weir__pte(as, addr), v);
@@ -203,7 +201,7 @@ static int fault_zero(struct engine *e, struct aspace *as, uint64_t addr,
 static int fault_soft(struct engine *e, struct aspace *as, uint64_t addr,
 		      uint64_t v, bool write)
 {
-	struct frame *f = claim_present(e, as, addr, v);
+	struct frame *f = weir__fault_claim(e, as, addr, v);
 	bool dirty;
 	int err;
 
@@ -223,7 +221,7 @@ static int fault_soft(struct engine *e, struct aspace *as, uint64_t addr,
 			v |= PTE_WRITE | PTE_DIRTY;
 		weir__stat_inc(e, STAT_pgsoftfault);
 	}
-	finish_entry(e, as, addr, v);
+	weir__fault_finish(e, as, addr, v);
 	weir__frame_unlock(e, f);
 	if (err == 0 && !frame_test(f, FRAME_ACTIVE | FRAME_UNEVICTABLE)) {
 		weir__frame_activate(e, f);
@@ -235,8 +233,8 @@ static int fault_soft(struct engine *e, struct aspace *as, uint64_t addr,
 
 /* --- first write to a page mapped clean ----------------------------------- */
 
-static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
-			 uint64_t v)
+int weir__fault_copy(struct engine *e, struct aspace *as, uint64_t addr,
+		     uint64_t v)
 {
 	struct frame *old = weir__frame(e, pte_pfn(v)), *f;
 	struct region *r;
@@ -266,6 +264,8 @@ static int copy_on_write(struct engine *e, struct aspace *as, uint64_t addr,
 	weir__spin_lock(e, &as->lock);
 	if (err == 0) {
 		r = weir__region_find(as, addr);
+		--*weir__entry_count(as, old);
+		as->nr_anon++;
 		weir__page_remove_rmap(e, old);
 		weir__page_add_new_anon_rmap(e, f, r, addr);
 		v = pte_mk(weir__pfn(e, f),
@@ -296,15 +296,15 @@ static int fault_wp(struct engine *e, struct aspace *as, uint64_t addr,
 		    uint64_t v)
 {
 	struct weir_vec vec = {.addr = addr, .flags = VEC_WRITE};
-	struct frame *f = claim_present(e, as, addr, v);
+	struct frame *f = weir__fault_claim(e, as, addr, v);
 	int err;
 
 	if (!f)
 		return AGAIN;
 	weir__stat_inc(e, STAT_pgwpfault);
 	if (!sole_owner(e, f)) {
-		finish_entry(e, as, addr, v);
-		err = copy_on_write(e, as, addr, v);
+		weir__fault_finish(e, as, addr, v);
+		err = weir__fault_copy(e, as, addr, v);
 		weir__frame_unlock(e, f);
 		weir__page_put(e, f);
 		return err;
@@ -317,7 +317,7 @@ static int fault_wp(struct engine *e, struct aspace *as, uint64_t addr,
 		v |= PTE_WRITE | PTE_DIRTY | PTE_ACCESSED;
 		weir__stat_inc(e, STAT_pgreuse);
 	}
-	finish_entry(e, as, addr, v);
+	weir__fault_finish(e, as, addr, v);
 	weir__frame_unlock(e, f);
 	weir__page_put(e, f);
 	return err;
@@ -340,7 +340,7 @@ static int fault_present(struct engine *e, struct aspace *as, uint64_t addr,
 		weir__spin_unlock(e, &as->lock);
 		return 0;
 	}
-	f = claim_present(e, as, addr, v);
+	f = weir__fault_claim(e, as, addr, v);
 	if (!f)
 		return AGAIN;
 	err = map_one(e, as, addr, f, VEC_ZERO | VEC_WRITE);
@@ -350,7 +350,7 @@ static int fault_present(struct engine *e, struct aspace *as, uint64_t addr,
 	} else if (err == -EEXIST) {
 		err = 0;
 	}
-	finish_entry(e, as, addr, v);
+	weir__fault_finish(e, as, addr, v);
 	weir__frame_unlock(e, f);
 	weir__page_put(e, f);
 	if (err == 0)
@@ -375,7 +375,7 @@ static int lose_page(struct engine *e, struct aspace *as, uint64_t addr,
 	if (!pte)
 		return AGAIN;
 	err = e->host->ops->poison(e->host, as->host, addr);
-	finish_entry(e, as, addr, err ? v : PTE_POISON);
+	weir__fault_finish(e, as, addr, err ? v : PTE_POISON);
 	if (err)
 		return err;
 	as->nr_swapents--;
@@ -469,6 +469,8 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 		weir__spin_unlock(e, &as->lock);
 		return AGAIN;
 	}
+	if (v == 0 && r->file)
+		return weir__fault_file(e, as, r, addr, write);
 	if (v == 0) {
 		nr = zero_run(e, as, r, addr);
 		weir__spin_unlock(e, &as->lock);
@@ -491,8 +493,11 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 	/* A trap on a write that the books allow: the machine remembers a
 	 * protection that we do not (a page that was moved while it was being
 	 * booked). Lifting it again is all there is to do. */
-	if (write && (!(v & PTE_WRITE) || flags & FAULT_WP))
+	if (write && (!(v & PTE_WRITE) || flags & FAULT_WP)) {
+		if (r->file && !weir__frame_anon_vma(weir__frame(e, pte_pfn(v))))
+			return weir__fault_file_write(e, as, r, addr, v);
 		return fault_wp(e, as, addr, v);
+	}
 	return fault_present(e, as, addr, v);
 }
 

@@ -11,8 +11,10 @@ enum { FAULT_WRITE = 1 << 0, FAULT_WP = 1 << 1 };
  * The program touched addr and the machine trapped. May sleep. When it
  * returns 0 the access can be tried again (the host has been told to wake).
  *   -EFAULT   no region there
+ *   -ENXIO    the region maps a file, and this is past its end (SIGBUS)
  *   -EIO      the page's contents are lost (read error, bad checksum); the
- *             page is poisoned
+ *             page is poisoned. Or a page of a file could not be read: the
+ *             next touch tries again
  *   -ENOMEM   no frame to be had, out of memory
  *   -EAGAIN   the address space is changing: apply pending changes, then
  *             call again

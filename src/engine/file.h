@@ -108,6 +108,17 @@ void weir__readahead_pages(struct mapping *m, uint64_t index, uint64_t nr,
 /* T: sizes of the first window and of the one after `cur`. */
 uint64_t weir__ra_first(uint64_t req, uint64_t max);
 uint64_t weir__ra_next(uint64_t cur, uint64_t max);
+/* The page at index in the cache with a reference, made and being read if it
+ * is missing: this one and no other. NULL with *err = -EEXIST (look again),
+ * -ERANGE, -ENOMEM. */
+struct frame *weir__filemap_find(struct mapping *m, uint64_t index, int *err);
+/* 0: up to date; -EAGAIN: not this file's any more; -EIO. */
+int weir__filemap_wait(struct mapping *m, struct frame *page);
+/* mmap of a file: the page is missing; a window around it. */
+void weir__readahead_around(struct file *f, uint64_t index, uint32_t advice);
+/* ... and was found. */
+void weir__readahead_found(struct file *f, struct frame *page, uint64_t index,
+			   uint32_t advice);
 /* The page, up to date, with a reference. NULL with *err = -EIO, -ENOMEM, or
  * -ERANGE past the end. req: how many pages are wanted from there on. */
 struct frame *weir__filemap_get(struct file *f, uint64_t index, uint64_t req,

@@ -37,22 +37,13 @@ static bool is_ours(const struct frame *f, const struct mapping *m)
 	return __atomic_load_n(&f->mapping, __ATOMIC_RELAXED) == (uintptr_t)m;
 }
 
-/* The page at index in the cache, made and being read if it was missing. */
-static struct frame *find_or_read(struct file *f, uint64_t index, uint64_t req,
-				  int *err)
+struct frame *weir__filemap_find(struct mapping *m, uint64_t index, int *err)
 {
-	struct mapping *m = f->mapping;
 	struct engine *e = m->engine;
 	struct frame *page = weir__pcache_find(m, index);
 
 	if (page)
 		return page;
-	weir__stat_inc(e, STAT_pgcache_miss);
-	weir__readahead_sync(f, index, req);
-	page = weir__pcache_find(m, index);
-	if (page)
-		return page;
-	/* No memory for guesses, or it went again: this page and no other. */
 	page = weir__mapping_frame(m, GFP_HIGHUSER_MOVABLE);
 	if (!page) {
 		*err = -ENOMEM;
@@ -67,8 +58,20 @@ static struct frame *find_or_read(struct file *f, uint64_t index, uint64_t req,
 	return page;
 }
 
-/* 0: up to date; -EAGAIN: not this file's any more; -EIO. */
-static int wait_uptodate(struct mapping *m, struct frame *page)
+static struct frame *find_or_read(struct file *f, uint64_t index, uint64_t req,
+				  int *err)
+{
+	struct mapping *m = f->mapping;
+	struct frame *page = weir__pcache_find(m, index);
+
+	if (page)
+		return page;
+	weir__stat_inc(m->engine, STAT_pgcache_miss);
+	weir__readahead_sync(f, index, req);
+	return weir__filemap_find(m, index, err);
+}
+
+int weir__filemap_wait(struct mapping *m, struct frame *page)
 {
 	struct engine *e = m->engine;
 
@@ -112,7 +115,7 @@ struct frame *weir__filemap_get(struct file *f, uint64_t index, uint64_t req,
 		}
 		if (frame_test(page, FRAME_READAHEAD))
 			weir__readahead_async(f, page, index, req);
-		*err = wait_uptodate(m, page);
+		*err = weir__filemap_wait(m, page);
 		if (!*err)
 			return page;
 		weir__page_put(m->engine, page);

@@ -52,7 +52,10 @@ static void copy_present(struct aspace *as, struct copy *c, uint64_t addr,
 	bool exclusive;
 
 	weir__frame_get(f);
-	weir__page_add_anon_rmap(e, f, c->region, addr);
+	if (weir__frame_anon_vma(f))
+		weir__page_add_anon_rmap(e, f, c->region, addr);
+	else
+		weir__page_add_file_rmap(e, f);
 	exclusive = weir__frame_clear(f, FRAME_EXCLUSIVE);
 	c->addr[c->nr] = addr;
 	c->pte[c->nr++] = v & ~(PTE_WRITE | PTE_ACCESSED);
@@ -132,7 +135,8 @@ static void install_child(struct copy *c)
 		weir__bug_on(e, !pte || pte_load(pte));
 		pte_store(pte, c->pte[i]);
 		if (c->pte[i] & PTE_PRESENT)
-			as->nr_anon++;
+			++*weir__entry_count(as, weir__frame(
+						     e, pte_pfn(c->pte[i])));
 		else if (c->pte[i] & PTE_SWAP)
 			as->nr_swapents++;
 	}
@@ -235,6 +239,10 @@ static struct region *child_region(struct region *p, struct aspace *child,
 	struct region *r =
 		weir__region_new(child, m, p->start, p->end, flags);
 
+	if (p->file) {
+		r->pgoff = p->pgoff;
+		weir__region_set_file(r, p->file);
+	}
 	if (p->flags & REGION_WIPEONFORK)
 		return r;
 	if (p->anon_vma)
@@ -292,6 +300,10 @@ static int fork_region(struct aspace *parent, struct copy *c,
 	weir__region_insert(r);
 	weir__spin_unlock(e, &c->child->lock);
 	if (r->flags & REGION_WIPEONFORK)
+		return 0;
+	/* Pages of a file are found again by a fault; copying the entries
+	 * would cost more than most children make up for. */
+	if (r->file && !r->anon_vma)
 		return 0;
 	return copy_range(parent, c, start, end);
 }

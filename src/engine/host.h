@@ -189,6 +189,14 @@ struct weir_host_ops {
 	void (*io_discard)(struct weir_host *h, uint32_t area, uint64_t slot,
 			   unsigned nr);
 
+	/*
+	 * [sleep] The file ends before page `first` from now on: what was
+	 * stored from there on is gone, and reads as zeros should the file grow
+	 * again. No I/O of those pages is under way. May be NULL where there
+	 * are no files.
+	 */
+	void (*file_cut)(struct weir_host *h, uint32_t file, uint64_t first);
+
 	/* --- tasks ------------------------------------------------------ */
 
 	/* [any] The running task (thread or fiber), never NULL. */

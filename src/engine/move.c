@@ -194,10 +194,12 @@ static int add_target(struct aspace *as, struct move *m,
 		if (r && weir__region_room_fits(room, 1, links)) {
 			dst = weir__region_new(as, room, start + m->delta,
 					       end + m->delta, r->flags);
-			if (r->anon_vma)
+			if (r->anon_vma || r->file)
 				dst->pgoff = r->pgoff;
 			weir__region_insert(dst);
 			weir__anon_vma_clone(dst, r, &room->anon);
+			if (r->file)
+				weir__region_set_file(dst, r->file);
 			weir__regions_unlock(as);
 			return 0;
 		}

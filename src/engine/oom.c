@@ -75,7 +75,7 @@ int64_t weir__oom_badness(const struct aspace *as, uint64_t total)
 	if (as->oom_score_adj <= OOM_SCORE_ADJ_MIN ||
 	    as->flags & (ASPACE_OOM_SKIP | ASPACE_DYING))
 		return OOM_NEVER;
-	return as->nr_anon + as->nr_swapents + as->nr_ptpages +
+	return as->nr_anon + as->nr_file + as->nr_swapents + as->nr_ptpages +
 	       as->oom_score_adj * (int64_t)(total / 1000);
 }
 
@@ -112,7 +112,7 @@ static void log_aspace(struct engine *e, const char *what,
 	lb_init(&b, text, sizeof(text));
 	lb_str(&b, what);
 	lb_hex(lb_str(&b, " aspace "), (uintptr_t)as->host);
-	lb_i64(lb_str(&b, ": rss "), as->nr_anon);
+	lb_i64(lb_str(&b, ": rss "), as->nr_anon + as->nr_file);
 	lb_i64(lb_str(&b, " swap "), as->nr_swapents);
 	lb_i64(lb_str(&b, " tables "), as->nr_ptpages);
 	lb_i64(lb_str(&b, " adj "), as->oom_score_adj);

@@ -19,6 +19,7 @@
 #include "engine/check.h"
 #include "engine/frame.h"
 #include "engine/pagelist.h"
+#include "engine/pcache.h"
 #include "engine/pgtable.h"
 #include "engine/rmap.h"
 #include "engine/swap.h"
@@ -217,11 +218,32 @@ static int unmap_entry(struct region *r, uint64_t addr, pte_t *pte, void *arg)
 	return 0;
 }
 
+/* A page of a file: the entry goes, a fault finds the page by its place. */
+static int unmap_file_entry(struct region *r, uint64_t addr, pte_t *pte,
+			    void *arg)
+{
+	struct unmap_arg *a = arg;
+	uint64_t v = pte_load(pte);
+
+	if ((r->flags & REGION_LOCKED) || (v & PTE_BUSY)) {
+		a->refused = true;
+		return 1;
+	}
+	if (pte_xchg(pte, 0) & PTE_DIRTY)
+		weir__page_dirty(a->e, a->f);
+	r->as->nr_file--;
+	weir__page_remove_rmap(a->e, a->f);
+	a->removed++;
+	return 0;
+}
+
 bool weir__try_to_unmap(struct engine *e, struct frame *f)
 {
 	struct unmap_arg a = {.e = e, .f = f, .s = f->private};
 
-	weir__rmap_walk(e, f, false, unmap_entry, &a);
+	weir__rmap_walk(e, f, false,
+			weir__frame_mapping(f) ? unmap_file_entry : unmap_entry,
+			&a);
 	while (a.removed--)
 		weir__page_put(e, f); /* the isolation holds one more */
 	return !weir__frame_mapped(f);

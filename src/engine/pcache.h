@@ -53,6 +53,7 @@ struct mapping {
 	_Atomic uint64_t nr_dirty, nr_writeback;	   /* written (t) */
 
 	struct itree i_mmap; /* (r) region.shared, by page number */
+	uint64_t unmap_seq;  /* (r) one walk over i_mmap, under (i) */
 
 	struct list_head dirty_link; /* (b) */
 	bool dirty_listed;	     /* (t) and (b) */

@@ -276,3 +276,48 @@ void weir__readahead_async(struct file *f, struct frame *page, uint64_t index,
 	ra->async_size = ra->size;
 	read_window(f);
 }
+
+/* --- faults -------------------------------------------------------------------- */
+
+/*
+ * A program that maps a file jumps, as a rule, and what lies around the page is
+ * as good a guess as what follows. When guesses have failed this much more often
+ * than they were right, no more are made.
+ */
+#define MMAP_LOTSAMISS 100
+
+void weir__readahead_around(struct file *f, uint64_t index, uint32_t advice)
+{
+	struct readahead *ra = &f->ra;
+	uint64_t max = f->mapping->engine->tun.readahead_max;
+	uint32_t miss = ra->mmap_miss;
+
+	if (advice & REGION_RAND || !max)
+		return;
+	if (advice & REGION_SEQ) {
+		weir__readahead_sync(f, index, max);
+		return;
+	}
+	if (miss < MMAP_LOTSAMISS * 10)
+		ra->mmap_miss = ++miss;
+	if (miss > MMAP_LOTSAMISS)
+		return;
+	ra->start = index > max / 2 ? index - max / 2 : 0;
+	ra->size = (uint32_t)max;
+	ra->async_size = (uint32_t)(max / 4);
+	read_window(f);
+}
+
+void weir__readahead_found(struct file *f, struct frame *page, uint64_t index,
+			   uint32_t advice)
+{
+	uint64_t max = f->mapping->engine->tun.readahead_max;
+	uint32_t miss = f->ra.mmap_miss;
+
+	if (advice & REGION_RAND || !max)
+		return;
+	if (miss)
+		f->ra.mmap_miss = miss - 1;
+	if (frame_test(page, FRAME_READAHEAD))
+		weir__readahead_async(f, page, index, max);
+}

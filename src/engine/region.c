@@ -10,6 +10,7 @@
 
 #include "engine/batch.h"
 #include "engine/check.h"
+#include "engine/file.h"
 #include "engine/frame.h"
 #include "engine/pgtable.h"
 #include "engine/slab.h"
@@ -50,7 +51,7 @@ void weir__region_room_drain(struct engine *e, struct region_room *m)
 	weir__anon_room_drain(e, &m->anon);
 }
 
-/* --- steps ---------------------------------------------------------------- */
+/* --- locks and ranges ----------------------------------------------------- */
 
 void weir__regions_lock(struct aspace *as)
 {
@@ -70,6 +71,33 @@ int weir__range_check(uint64_t start, uint64_t end)
 		return -EINVAL;
 	return 0;
 }
+
+/* --- files -------------------------------------------------------------- */
+
+static void file_attach(struct region *r)
+{
+	if (!r->file)
+		return;
+	r->shared.start = r->pgoff;
+	r->shared.last = region_index(r, r->end) - 1;
+	itree_insert(&r->file->mapping->i_mmap, &r->shared);
+}
+
+static void file_detach(struct region *r)
+{
+	if (r->file)
+		itree_remove(&r->file->mapping->i_mmap, &r->shared);
+}
+
+void weir__region_set_file(struct region *r, struct file *f)
+{
+	weir__spin_assert_held(r->as->engine, &r->as->engine->rmap_lock);
+	weir__file_get(f);
+	r->file = f;
+	file_attach(r);
+}
+
+/* --- steps ---------------------------------------------------------------- */
 
 static int64_t region_pages(const struct region *r)
 {
@@ -128,6 +156,9 @@ void weir__region_drop(struct region *r)
 	count_locked(r, -1);
 	itree_remove(&r->as->regions, &r->node);
 	weir__anon_vma_unlink(e, r);
+	file_detach(r);
+	if (r->file)
+		weir__file_put_later(r->file);
 	weir__slab_free(e, weir__cache_region(e), r);
 }
 
@@ -135,14 +166,16 @@ void weir__region_resize(struct region *r, uint64_t start, uint64_t end)
 {
 	count_locked(r, -1);
 	weir__anon_vma_detach(r);
+	file_detach(r);
 	itree_remove(&r->as->regions, &r->node);
-	if (r->anon_vma)
+	if (r->anon_vma || r->file)
 		r->pgoff += (start >> PAGE_SHIFT) - (r->start >> PAGE_SHIFT);
 	else
 		r->pgoff = start >> PAGE_SHIFT;
 	r->start = start;
 	r->end = end;
 	weir__anon_vma_attach(r);
+	file_attach(r);
 	weir__region_insert(r);
 }
 
@@ -159,22 +192,27 @@ struct region *weir__region_split(struct region *r, uint64_t addr,
 	weir__region_resize(r, r->start, addr);
 	weir__region_insert(upper);
 	weir__anon_vma_clone(upper, r, &m->anon);
+	if (r->file)
+		weir__region_set_file(upper, r->file);
 	return upper;
 }
 
 /*
  * Neighbours that could be one region. One without an anon_vma has no pages,
  * so its indices can be counted from anywhere, as long as they do not run
- * below zero.
+ * below zero. Of a file they are fixed: both must be parts that follow each
+ * other.
  */
 static bool mergeable(const struct region *a, const struct region *b)
 {
-	if (a->end != b->start || a->flags != b->flags)
+	if (a->end != b->start || a->flags != b->flags || a->file != b->file)
+		return false;
+	if (a->file && b->pgoff != region_index(a, a->end))
 		return false;
 	if (!b->anon_vma)
 		return true;
 	if (!a->anon_vma)
-		return b->pgoff >= (uint64_t)region_pages(a);
+		return a->file || b->pgoff >= (uint64_t)region_pages(a);
 	return b->pgoff == region_index(a, a->end) && weir__anon_vma_same(a, b);
 }
 
@@ -219,8 +257,8 @@ bool weir__range_has_entries(struct aspace *as, uint64_t start, uint64_t end)
 
 /* --- operations ----------------------------------------------------------- */
 
-int weir__region_add(struct aspace *as, uint64_t start, uint64_t end,
-		     uint32_t flags)
+static int region_add(struct aspace *as, uint64_t start, uint64_t end,
+		      uint32_t flags, struct file *f, uint64_t pgoff)
 {
 	struct engine *e = as->engine;
 	struct region_room m;
@@ -239,12 +277,32 @@ int weir__region_add(struct aspace *as, uint64_t start, uint64_t end,
 		struct region *r = weir__region_new(as, &m, start, end, flags);
 
 		weir__region_insert(r);
+		if (f) {
+			r->pgoff = pgoff;
+			weir__region_set_file(r, f);
+		}
 		weir__region_merge(r);
 	}
 	weir__regions_unlock(as);
 out:
 	weir__region_room_drain(e, &m);
 	return ret;
+}
+
+int weir__region_add(struct aspace *as, uint64_t start, uint64_t end,
+		     uint32_t flags)
+{
+	if (flags & REGION_SHARED)
+		return -EINVAL; /* anonymous shared memory is a file too */
+	return region_add(as, start, end, flags, NULL, 0);
+}
+
+int weir__region_add_file(struct aspace *as, uint64_t start, uint64_t end,
+			  uint32_t flags, struct file *f, uint64_t pgoff)
+{
+	if (!as->engine->host->ops->has_accessed_bit)
+		return -EOPNOTSUPP;
+	return region_add(as, start, end, flags, f, pgoff);
 }
 
 int weir__region_grow(struct aspace *as, uint64_t start, uint64_t end)

@@ -51,6 +51,9 @@ struct region *weir__region_first(struct aspace *as, uint64_t start,
 struct region *weir__region_new(struct aspace *as, struct region_room *m,
 				uint64_t start, uint64_t end, uint32_t flags);
 void weir__region_insert(struct region *r);
+/* The region maps the file, from r->pgoff on: takes a reference and enters
+ * i_mmap. The region is gone from there with weir__region_drop. */
+void weir__region_set_file(struct region *r, struct file *f);
 /* Out of every tree and freed. */
 void weir__region_drop(struct region *r);
 void weir__region_resize(struct region *r, uint64_t start, uint64_t end);

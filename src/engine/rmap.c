@@ -11,7 +11,8 @@
  *       └── index ── pgoff ──► address = start + (index − pgoff) pages
  *
  * "Might": the walk looks at the entry and takes it only if it holds this
- * frame.
+ * frame. A page of a file is found the same way: its object is the mapping,
+ * whose i_mmap tree holds the regions themselves.
  *
  * fork is why a region needs chains instead of one pointer. The child's region
  * is linked to every anon_vma of its parent's region, so that the parent's
@@ -56,6 +57,7 @@
 #include "engine/aspace.h"
 #include "engine/check.h"
 #include "engine/frame.h"
+#include "engine/pcache.h"
 #include "engine/pgtable.h"
 #include "engine/slab.h"
 
@@ -298,6 +300,10 @@ static bool share_neighbour(struct region *r, struct itree_node *node,
 	if (!n->anon_vma || weir__anon_vma_links(n) != 1 ||
 	    ((n->flags ^ r->flags) & ~(uint32_t)REGION_SHARE_ANY))
 		return false;
+	/* Indices of a file are fixed: those that do not follow each other
+	 * could never be one region. */
+	if (r->file || n->file)
+		return false;
 	if (n->end == r->start)
 		r->pgoff = region_index(n, n->end);
 	else if (r->end == n->start && n->pgoff >= pages)
@@ -320,7 +326,8 @@ int weir__anon_vma_prepare(struct aspace *as, uint64_t addr)
 
 	weir__spin_lock(e, &as->lock);
 	r = weir__region_find(as, addr);
-	ready = r && r->anon_vma;
+	/* no page of a shared mapping is anonymous */
+	ready = r && (r->anon_vma || r->flags & REGION_SHARED);
 	weir__spin_unlock(e, &as->lock);
 	if (!r)
 		return -EFAULT;
@@ -336,7 +343,7 @@ int weir__anon_vma_prepare(struct aspace *as, uint64_t addr)
 	r = weir__region_find(as, addr);
 	if (!r)
 		ret = -EFAULT;
-	else if (!r->anon_vma &&
+	else if (!r->anon_vma && !(r->flags & REGION_SHARED) &&
 		 !share_neighbour(r, itree_pred(&r->node), &m) &&
 		 !share_neighbour(r, itree_succ(&r->node), &m))
 		own_anon_vma(r, NULL, &m);
@@ -392,13 +399,22 @@ void weir__page_move_anon_rmap(struct engine *e, struct frame *f,
 	weir__frame_set(f, FRAME_EXCLUSIVE);
 }
 
+void weir__page_add_file_rmap(struct engine *e, struct frame *f)
+{
+	weir__bug_on(e, !weir__frame_mapping(f));
+	if (++f->mapcount == 0)
+		weir__stat_inc(e, STAT_nr_mapped);
+}
+
 void weir__page_remove_rmap(struct engine *e, struct frame *f)
 {
+	bool anon = weir__frame_anon_vma(f);
 	int left = --f->mapcount;
 
 	weir__bug_on(e, left < -1);
 	if (left < 0)
-		weir__stat_add(e, STAT_nr_anon_pages, -1);
+		weir__stat_add(e, anon ? STAT_nr_anon_pages : STAT_nr_mapped,
+			       -1);
 }
 
 /* --- the walk ------------------------------------------------------------- */
@@ -418,25 +434,44 @@ static int walk_region(struct engine *e, struct region *r, struct frame *f,
 	return fn(r, addr, pte, arg);
 }
 
+/*
+ * The tree of what may map the frame: the anon_vma's chains, or the regions of
+ * its file. NULL: it is unmapped; then its anon_vma may be gone, and there is
+ * nothing to find. => rmap lock and page lock held
+ */
+static struct itree *tree_of(struct frame *f)
+{
+	struct anon_vma *av = weir__frame_anon_vma(f);
+
+	if (f->mapcount < 0 || !f->mapping)
+		return NULL;
+	return av ? &av->tree : &weir__frame_mapping(f)->i_mmap;
+}
+
+static struct region *node_region(const struct frame *f, struct itree_node *n)
+{
+	if (weir__frame_anon_vma(f))
+		return container_of(n, struct anon_vma_chain, node)->region;
+	return container_of(n, struct region, shared);
+}
+
 int weir__rmap_walk(struct engine *e, struct frame *f, bool try,
 		    int (*fn)(struct region *r, uint64_t addr, pte_t *pte,
 			      void *arg),
 		    void *arg)
 {
-	struct anon_vma *av;
 	struct itree_node *n;
+	struct itree *tree;
 	int ret = 0;
 
 	weir__assert(e, frame_test(f, FRAME_LOCKED));
 	weir__spin_lock(e, &e->rmap_lock);
-	/* Unmapped: the anon_vma may be gone, and there is nothing to find. */
-	if (f->mapcount < 0 || !(f->mapping & MAPPING_ANON))
+	tree = tree_of(f);
+	if (!tree)
 		goto out;
-	av = (struct anon_vma *)(f->mapping - MAPPING_ANON);
-	for (n = itree_first(&av->tree, f->index, f->index); n && !ret;
+	for (n = itree_first(tree, f->index, f->index); n && !ret;
 	     n = itree_next(n, f->index, f->index)) {
-		struct region *r =
-			container_of(n, struct anon_vma_chain, node)->region;
+		struct region *r = node_region(f, n);
 
 		if (!try) {
 			weir__spin_lock(e, &r->as->lock);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reverse mapping of anonymous pages: anon_vma, chains, the walk.
+ * Reverse mapping: anon_vma, chains, the walk; pages of files go by their
+ * mapping's i_mmap, which region.c keeps.
  *
- * Counters: rmap keeps frame.mapcount and nr_anon_pages. The address space's
- * own nr_anon and nr_swapents belong to whoever writes the entry.
+ * Counters: rmap keeps frame.mapcount, nr_anon_pages and nr_mapped. The address
+ * space's own nr_anon, nr_file and nr_swapents belong to whoever writes the
+ * entry.
  */
 #ifndef WEIR_ENGINE_RMAP_H
 #define WEIR_ENGINE_RMAP_H
@@ -35,6 +37,9 @@ void weir__page_add_anon_rmap(struct engine *e, struct frame *f,
  * (copy-on-write that kept it) becomes the region's own, exclusive. */
 void weir__page_move_anon_rmap(struct engine *e, struct frame *f,
 			       struct region *r);
+/* => aspace lock held; page lock too when nothing maps the frame yet. One more
+ * entry maps a page of a file. */
+void weir__page_add_file_rmap(struct engine *e, struct frame *f);
 /* => aspace lock held. One entry less. The reference is the caller's. */
 void weir__page_remove_rmap(struct engine *e, struct frame *f);
 

@@ -25,10 +25,55 @@
 #include <errno.h>
 #include <string.h>
 
+#include "engine/aspace.h"
 #include "engine/batch.h"
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/frame.h"
+
+/* --- entries that map the file ----------------------------------------------- */
+
+/*
+ * Regions are visited one at a time with no lock held in between, since emptying
+ * one may have to wait. unmap_seq tells which have been.
+ */
+static struct region *next_region(struct mapping *m, uint64_t first)
+{
+	for (struct itree_node *n = itree_first(&m->i_mmap, first, UINT64_MAX);
+	     n; n = itree_next(n, first, UINT64_MAX)) {
+		struct region *r = container_of(n, struct region, shared);
+
+		if (r->unmap_seq != m->unmap_seq)
+			return r;
+	}
+	return NULL;
+}
+
+/* => mapping.inode held, or nobody uses the mapping any more */
+static void unmap_from(struct mapping *m, uint64_t first)
+{
+	struct engine *e = m->engine;
+	struct region *r;
+
+	weir__spin_lock(e, &e->rmap_lock);
+	m->unmap_seq++;
+	while ((r = next_region(m, first))) {
+		uint64_t from = r->pgoff > first ? r->pgoff : first;
+		uint64_t start = region_addr(r, from), end = r->end;
+		struct aspace *as = r->as;
+
+		r->unmap_seq = m->unmap_seq;
+		as->users++; /* it has a region, so it is not gone yet */
+		weir__spin_unlock(e, &e->rmap_lock);
+		/* Whatever stands there by now: only this file's go. */
+		weir__aspace_zap_file(as, start, end, m, first);
+		weir__aspace_put(as);
+		weir__spin_lock(e, &e->rmap_lock);
+	}
+	weir__spin_unlock(e, &e->rmap_lock);
+}
+
+/* --- pages -------------------------------------------------------------------- */
 
 /* The first entry from *index on: a frame with a reference, or (value set) a
  * value. NULL and value 0 at the end. */
@@ -57,10 +102,13 @@ static void truncate_page(struct mapping *m, struct frame *f)
 	for (;;) {
 		weir__frame_lock(e, f);
 		ours = weir__frame_mapping(f) == m;
-		if (!ours || !frame_test(f, FRAME_WRITEBACK))
+		if (!ours || (!frame_test(f, FRAME_WRITEBACK) &&
+			      !weir__frame_mapped(f)))
 			break;
 		weir__frame_unlock(e, f);
 		weir__frame_wait(e, f, FRAME_WRITEBACK);
+		if (weir__frame_mapped(f)) /* a fault was there before us */
+			unmap_from(m, f->index);
 	}
 	if (ours)
 		weir__pcache_delete(e, f);
@@ -135,8 +183,16 @@ int weir__file_truncate(struct mapping *m, uint64_t size)
 		weir__spin_lock(e, &m->lock);
 		m->size = size;
 		weir__spin_unlock(e, &m->lock);
-		if (size < old)
-			weir__truncate_pages(m, weir__mapping_pages(m));
+		if (size < old) {
+			uint64_t first = weir__mapping_pages(m);
+
+			unmap_from(m, first);
+			weir__truncate_pages(m, first);
+			/* copies that were being made of those pages */
+			unmap_from(m, first);
+			if (m->kind == MAPPING_FILE && e->host->ops->file_cut)
+				e->host->ops->file_cut(e->host, m->id, first);
+		}
 	}
 	weir__mutex_unlock(e, &m->inode);
 	return err;

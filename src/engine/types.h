@@ -278,7 +278,8 @@ enum {
 	REGION_SEQ = 1 << 4,  /* MADV_SEQUENTIAL */
 	REGION_RAND = 1 << 5, /* MADV_RANDOM */
 	REGION_DONTFORK = 1 << 6,
-	REGION_WIPEONFORK = 1 << 7
+	REGION_WIPEONFORK = 1 << 7,
+	REGION_SHARED = 1 << 8 /* of a file: writes go to the file */
 };
 
 /* A stream of neighbouring faults in a region; fault.c, swapin.c. (s) */
@@ -289,14 +290,15 @@ struct stream {
 };
 
 /*
- * Private anonymous [start, end) of one address space. Changed under (s); the
- * bounds and the anon_vma links under (r) and (s) both, so either lock is
- * enough to read them.
+ * [start, end) of one address space: private anonymous, or a file, shared or
+ * private. Changed under (s); the bounds and the anon_vma links under (r) and
+ * (s) both, so either lock is enough to read them.
  *
  * pgoff is what a page's index is counted from: region_index() and
  * region_addr() below. It is start >> PAGE_SHIFT when the region is made and
  * goes with the pages when they are moved (mremap), so frame.index never
  * changes while the page lives. Before the first anon page it binds nothing.
+ * Of a file it is the page of the file at start, always.
  */
 struct region {
 	struct itree_node node; /* in aspace.regions, keyed by page number */
@@ -306,6 +308,9 @@ struct region {
 	uint32_t flags;		    /* REGION_* */
 	struct anon_vma *anon_vma;  /* NULL until the first anon page */
 	struct list_head avc_chain; /* anon_vma_chain.same_region */
+	struct file *file;	    /* (c) NULL: anonymous */
+	struct itree_node shared;   /* (r) in the file's i_mmap */
+	uint64_t unmap_seq;	    /* (r) mapping.unmap_seq, when visited */
 	struct stream ra;	    /* swap readahead */
 	struct stream zf;	    /* first-touch runs */
 };
@@ -353,7 +358,8 @@ struct aspace {
 	_Atomic uint32_t busy_word; /* raised when a BUSY entry is let go and
 				       somebody waits */
 	_Atomic uint32_t busy_waiters;
-	_Atomic int64_t nr_anon;     /* resident pages */
+	_Atomic int64_t nr_anon;     /* resident anonymous pages */
+	_Atomic int64_t nr_file;     /* entries that map pages of files */
 	_Atomic int64_t nr_swapents; /* swap entries */
 	_Atomic int64_t nr_ptpages;  /* page-table frames */
 	_Atomic int64_t nr_locked;   /* pages in REGION_LOCKED regions */

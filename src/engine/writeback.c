@@ -55,6 +55,8 @@
 #include "engine/file.h"
 #include "engine/frame.h"
 #include "engine/iopool.h"
+#include "engine/pgtable.h"
+#include "engine/rmap.h"
 #include "engine/vmscan.h"
 
 #define SEC_NS		1000000000ull
@@ -201,6 +203,20 @@ static void start(struct engine *e, struct weir_io **io)
 	*io = NULL;
 }
 
+static int clean_entry(struct region *r, uint64_t addr, pte_t *pte, void *arg)
+{
+	pte_clear(pte, PTE_WRITE | PTE_DIRTY);
+	return 0;
+}
+
+/* => page lock held. The next write of a program is noticed. Files are mapped
+ * only where the machine obeys the entries: nobody else has to be told. */
+static void make_clean(struct engine *e, struct frame *f)
+{
+	if (weir__frame_mapped(f))
+		weir__rmap_walk(e, f, false, clean_entry, NULL);
+}
+
 /* The request that goes on with page `index`. */
 static struct weir_io *request_for(struct mapping *m, struct weir_io **io,
 				   uint64_t index)
@@ -283,6 +299,7 @@ uint64_t weir__writepages(struct mapping *m, struct wb_control *wbc)
 		if (lock_for_write(m, f, wbc->sync, &io)) {
 			struct weir_io *w = request_for(m, &io, index);
 
+			make_clean(e, f);
 			weir__page_start_writeback(e, f);
 			weir__page_clean(e, f);
 			w->pfn[w->nr++] = weir__pfn(e, f);

@@ -18,6 +18,7 @@
 
 #include "engine/batch.h"
 #include "engine/check.h"
+#include "engine/file.h"
 #include "engine/frame.h"
 #include "engine/pgtable.h"
 #include "engine/region.h"
@@ -28,6 +29,8 @@
 /* What one go of the lock took out of the page table. */
 struct zap {
 	struct region *region; /* of the last entry, while locked */
+	struct mapping *only;  /* not NULL: entries of this file's regions */
+	uint64_t first;	       /* ... from this page on */
 	uint64_t addr;	       /* where the walk stopped */
 	bool busy;	       /* ... because of a BUSY entry */
 	unsigned nr_frames, nr_slots;
@@ -35,18 +38,37 @@ struct zap {
 	swp_entry_t slot[ZAP_BATCH];
 };
 
+static void find_region(struct aspace *as, struct zap *z, uint64_t addr)
+{
+	if (!z->region || addr < z->region->start || addr >= z->region->end)
+		z->region = weir__region_find(as, addr);
+}
+
+/* What the entry knows of the page's use goes to the page. An anonymous page
+ * has nobody left to tell. The entry still maps it: its mapping stands. */
+static void zap_file_page(struct engine *e, const struct region *r,
+			  struct frame *f, uint64_t v)
+{
+	if (v & PTE_DIRTY)
+		weir__page_dirty(e, f);
+	if (v & PTE_ACCESSED && !(r->flags & (REGION_SEQ | REGION_RAND)))
+		weir__frame_mark_accessed(e, f);
+}
+
 static void zap_present(struct aspace *as, struct zap *z, uint64_t addr,
 			pte_t *pte)
 {
 	struct engine *e = as->engine;
-	struct frame *f = weir__frame(e, pte_pfn(pte_xchg(pte, 0)));
+	uint64_t v = pte_xchg(pte, 0);
+	struct frame *f = weir__frame(e, pte_pfn(v));
 
-	if (!z->region || addr < z->region->start || addr >= z->region->end)
-		z->region = weir__region_find(as, addr);
+	find_region(as, z, addr);
 	weir__bug_on(e, !z->region);
 	if (z->region->flags & REGION_LOCKED && frame_test(f, FRAME_MLOCKED))
 		weir__frame_munlock(e, f);
-	as->nr_anon--;
+	if (!weir__frame_anon_vma(f))
+		zap_file_page(e, z->region, f, v);
+	--*weir__entry_count(as, f);
 	weir__page_remove_rmap(e, f);
 	z->frame[z->nr_frames++] = f;
 }
@@ -57,6 +79,13 @@ static int zap_entry(struct aspace *as, uint64_t addr, pte_t *pte, void *arg)
 	uint64_t v = pte_load(pte);
 
 	z->addr = addr;
+	if (z->only) {
+		find_region(as, z, addr);
+		if (!z->region || !z->region->file ||
+		    z->region->file->mapping != z->only ||
+		    region_index(z->region, addr) < z->first)
+			return 0;
+	}
 	z->busy = v & PTE_BUSY;
 	if (z->busy || z->nr_frames == ZAP_BATCH || z->nr_slots == ZAP_BATCH)
 		return 1;
@@ -115,31 +144,46 @@ static void zap_flush(struct engine *e, struct zap *z)
 	z->nr_slots = 0;
 }
 
-int weir__aspace_zap(struct aspace *as, uint64_t start, uint64_t end)
+static void zap_range(struct aspace *as, struct zap *z, uint64_t start,
+		      uint64_t end)
 {
 	struct engine *e = as->engine;
-	struct zap z = {.addr = start};
-	int ret = weir__range_check(start, end);
 
-	if (ret)
-		return ret;
+	z->addr = start;
 	weir__spin_lock(e, &as->lock);
-	while (weir__pte_walk(as, z.addr, end, zap_entry, &z)) {
-		if (z.nr_frames || z.nr_slots) {
+	while (weir__pte_walk(as, z->addr, end, zap_entry, z)) {
+		if (z->nr_frames || z->nr_slots) {
 			/* Also before a sleep: a page we still hold cannot be
 			 * reclaimed by the one we would wait for. */
 			weir__spin_unlock(e, &as->lock);
-			zap_flush(e, &z);
+			zap_flush(e, z);
 			weir__spin_lock(e, &as->lock);
-		} else if (z.busy) {
+		} else if (z->busy) {
 			weir__pte_busy_wait(as);
 		}
-		z.region = NULL;
+		z->region = NULL;
 	}
 	weir__spin_unlock(e, &as->lock);
-	zap_flush(e, &z);
+	zap_flush(e, z);
 	weir__pgtable_trim(as, start, end);
-	return 0;
+}
+
+int weir__aspace_zap(struct aspace *as, uint64_t start, uint64_t end)
+{
+	struct zap z = {.nr_frames = 0};
+	int ret = weir__range_check(start, end);
+
+	if (!ret)
+		zap_range(as, &z, start, end);
+	return ret;
+}
+
+void weir__aspace_zap_file(struct aspace *as, uint64_t start, uint64_t end,
+			   struct mapping *m, uint64_t first)
+{
+	struct zap z = {.only = m, .first = first};
+
+	zap_range(as, &z, start, end);
 }
 
 /* [lo, hi) has no entries: r loses it. => both locks held */
@@ -197,5 +241,6 @@ int weir__aspace_unmap(struct aspace *as, uint64_t start, uint64_t end)
 	weir__regions_unlock(as);
 out:
 	weir__region_room_drain(e, &m);
+	weir__mappings_reap(e); /* of files that this was the last use of */
 	return ret;
 }

@@ -144,6 +144,12 @@ static void fake_io_discard(struct weir_host *h, uint32_t area, uint64_t slot,
 {
 }
 
+static void fake_file_cut(struct weir_host *h, uint32_t file, uint64_t first)
+{
+	memset(fakehost_file(fake(h), file, first), 0,
+	       (fake(h)->file_pages - first) * PAGE_SIZE);
+}
+
 static struct wtask *fake_self(struct weir_host *h)
 {
 	return &fake(h)->task;
@@ -234,6 +240,7 @@ static const struct weir_host_ops fake_ops = {
 	.io_submit = fake_io_submit,
 	.io_poll = fake_io_poll,
 	.io_discard = fake_io_discard,
+	.file_cut = fake_file_cut,
 	.self = fake_self,
 	.spawn = fake_spawn,
 	.wait = fake_wait,

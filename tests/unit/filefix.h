@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "engine/fault.h"
 #include "engine/file.h"
 #include "engine/lruvec.h"
 #include "engine/reclaim.h"
@@ -82,6 +83,80 @@ static inline struct frame *filefix_page(struct file *f, uint64_t i)
 
 	return entry && !xt_is_value(entry) ? (struct frame *)(uintptr_t)entry
 					    : NULL;
+}
+
+/* The program's access, as a machine with accessed bits makes it: the bytes of
+ * the page. *err is what the last fault said; NULL when it was an error. */
+static inline uint8_t *filefix_try(struct aspace *as, uint64_t addr, bool write,
+				   int *err)
+{
+	struct engine *e = as->engine;
+
+	for (int tries = 0; tries < 100; tries++) {
+		unsigned flags = write ? FAULT_WRITE : 0;
+		uint64_t v = space_pte(as, addr);
+
+		*err = 0;
+		if ((v & (PTE_PRESENT | PTE_HINT | PTE_BUSY)) == PTE_PRESENT) {
+			if (!write || v & PTE_WRITE) {
+				pte_set(weir__pte(as, addr),
+					PTE_ACCESSED | (write ? PTE_DIRTY : 0));
+				return e->host->ops->contents(e->host,
+							      pte_pfn(v));
+			}
+			flags |= FAULT_WP;
+		}
+		*err = weir__fault(e, as, addr, flags);
+		if (*err)
+			return NULL;
+	}
+	fail_msg("no end of faults at %llx", (unsigned long long)addr);
+	return NULL;
+}
+
+static inline uint8_t *filefix_touch(struct aspace *as, uint64_t addr,
+				     bool write)
+{
+	int err;
+	uint8_t *p = filefix_try(as, addr, write, &err);
+
+	assert_int_equal(err, 0);
+	return p;
+}
+
+static inline struct aspace *filefix_space(struct space *s)
+{
+	struct aspace *as;
+
+	assert_int_equal(weir__aspace_create(&s->e, NULL, &as), 0);
+	return as;
+}
+
+#define FILEFIX_AT 0x100000000ull
+
+/* Pages [from, from + nr) of the file at FILEFIX_AT. */
+static inline void filefix_map(struct aspace *as, struct file *f, uint64_t from,
+			       uint64_t nr, uint32_t flags)
+{
+	assert_int_equal(
+	    weir__region_add_file(as, FILEFIX_AT, FILEFIX_AT + nr * PAGE_SIZE,
+				  REGION_READ | REGION_WRITE | flags, f, from),
+	    0);
+}
+
+static inline uint64_t filefix_at(uint64_t i)
+{
+	return FILEFIX_AT + i * PAGE_SIZE;
+}
+
+/* Pages freed by a request for nr with this swappiness. */
+static inline uint64_t filefix_reclaim(struct space *s, uint64_t nr,
+				       int swappiness)
+{
+	uint64_t freed;
+
+	weir__reclaim_pages(&s->e, nr, swappiness, &freed);
+	return freed;
 }
 
 static inline void filefix_valid(struct space *s)

@@ -118,10 +118,7 @@ static void test_whole_pages_are_not_read(void **state)
 
 static uint64_t reclaim(struct space *s, uint64_t nr)
 {
-	uint64_t freed;
-
-	weir__reclaim_pages(&s->e, nr, 0, &freed);
-	return freed;
+	return filefix_reclaim(s, nr, 0);
 }
 
 /* Clean cache is dropped without I/O. */

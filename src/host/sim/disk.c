@@ -276,6 +276,16 @@ void sim__disk_exit(struct sim *s)
 	}
 }
 
+void sim__disk_file_cut(struct sim *s, uint32_t id, uint64_t first)
+{
+	struct disk_file *f = &s->disk.file[id];
+
+	for (uint64_t i = first; i < f->nr; i++) {
+		free(f->data[i]);
+		f->data[i] = NULL;
+	}
+}
+
 uint32_t sim__disk_file_new(struct sim *s)
 {
 	struct disk *d = &s->disk;

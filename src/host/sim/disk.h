@@ -54,6 +54,8 @@ void sim__disk_submit(struct sim *s, struct weir_io *io);
 void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot,
 		       unsigned nr);
 
+/* Pages from first on are holes again. */
+void sim__disk_file_cut(struct sim *s, uint32_t id, uint64_t first);
 /* A new, empty file. */
 uint32_t sim__disk_file_new(struct sim *s);
 /* What stands on the disk, page_bytes of it, for a test to look at or to set;

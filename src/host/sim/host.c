@@ -129,6 +129,12 @@ static void host_io_discard(struct weir_host *h, uint32_t area, uint64_t slot,
 	sim__disk_discard(sim__of(h), area, slot, nr);
 }
 
+static void host_file_cut(struct weir_host *h, uint32_t file, uint64_t first)
+{
+	sim__preempt(sim__of(h));
+	sim__disk_file_cut(sim__of(h), file, first);
+}
+
 static struct wtask *host_self(struct weir_host *h)
 {
 	return sim__self(sim__of(h));
@@ -214,6 +220,7 @@ static void host_scanned(struct weir_host *h, unsigned pages)
 		.wake = sim__##model##_wake, .poison = sim__##model##_poison,  \
 		.has_accessed_bit = bit, .io_submit = host_io_submit,          \
 		.io_poll = host_io_poll, .io_discard = host_io_discard,        \
+		.file_cut = host_file_cut,                                     \
 		.self = host_self, .spawn = host_spawn, .wait = host_wait,     \
 		.wake_word = host_wake_word, .relax = host_relax,              \
 		.panic = host_panic, .log = host_log,                          \
