@@ -34,6 +34,7 @@
 #include "engine/rmap.h"
 #include "engine/slab.h"
 #include "engine/swap.h"
+#include "engine/vfscache.h"
 #include "util/linebuf.h"
 
 struct census {
@@ -98,6 +99,8 @@ static void check_rooms(struct census *c)
 		complain(c, "slabs");
 	if (!weir__swap_is_valid(e))
 		complain(c, "swap areas");
+	if (!weir__vfs_is_valid(e))
+		complain(c, "dentries and inodes");
 	expect(c, "I/O requests in use", weir__io_busy(e), 0);
 }
 

@@ -16,8 +16,10 @@
 #include "engine/pcache.h"
 #include "engine/reclaim.h"
 #include "engine/rmap.h"
+#include "engine/shrinker.h"
 #include "engine/slab.h"
 #include "engine/swap.h"
+#include "engine/vfscache.h"
 #include "engine/writeback.h"
 
 int weir__engine_init(struct engine *e, const struct engine_config *cfg)
@@ -55,6 +57,8 @@ int weir__engine_init(struct engine *e, const struct engine_config *cfg)
 		err = weir__pcache_init(e);
 	if (!err)
 		err = weir__wb_init(e);
+	if (!err)
+		err = weir__shrinkers_init(e);
 	if (err)
 		return err;
 	weir__alloc_init(e);
@@ -67,6 +71,7 @@ void weir__engine_exit(struct engine *e)
 	weir__flusher_stop(e);
 	weir__bug_on(e, !list_empty(&e->aspaces));
 	weir__bug_on(e, !list_empty(&e->pcache->mappings));
+	weir__vfs_exit(e);
 	weir__lru_add_drain_all(e);
 	weir__swap_exit(e);
 	weir__slab_shrink(e);

@@ -57,6 +57,8 @@ static const char *rank_name(unsigned rank)
 		return "writeback";
 	case RANK_SHADOW:
 		return "shadow";
+	case RANK_VFS:
+		return "vfs";
 	case RANK_SWAP:
 		return "swap";
 	case RANK_BATCH:

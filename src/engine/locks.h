@@ -29,6 +29,7 @@ enum lock_rank {
 	RANK_PCACHE = 36, /* one mapping: tree of its pages, tags, counts */
 	RANK_WB = 37,	  /* mappings with dirty pages, the flusher's orders */
 	RANK_SHADOW = 38, /* cache nodes that hold nothing but shadows */
+	RANK_VFS = 39,	  /* dentries and inodes */
 	RANK_SWAP = 40, /* swap areas, clusters, counts, swap cache */
 	RANK_BATCH = 45, /* per-CPU LRU batches */
 	RANK_LRU = 50,	 /* one lruvec */

@@ -144,6 +144,11 @@ static struct frame *slab_of(struct engine *e, const void *obj)
 	return weir__frame(e, (pfn_t)n);
 }
 
+uint8_t weir__slab_node(struct engine *e, const void *obj)
+{
+	return slab_of(e, obj)->node;
+}
+
 static struct slab_cache *cache_of(const struct frame *f)
 {
 	return (struct slab_cache *)__atomic_load_n(&f->mapping,
@@ -197,6 +202,7 @@ static void slab_destroy(struct engine *e, struct frame *f)
 	weir__bug_on(e, f->private != 0);
 	weir__frame_clear(f, FRAME_SLAB);
 	weir__stat_add(e, STAT_nr_slab_pages, -1);
+	weir__self(e)->reclaimed_slab++;
 	weir__frames_free(e, f, 0);
 }
 

@@ -20,6 +20,8 @@ struct slab_cache *weir__slab_cache_create(struct engine *e, const char *name,
 					   size_t size);
 /* Uninitialised object, or NULL. Sleeps only as gfp allows. */
 void *weir__slab_alloc(struct engine *e, struct slab_cache *c, gfp_t gfp);
+/* Node of the object's memory. */
+uint8_t weir__slab_node(struct engine *e, const void *obj);
 /* [any] */
 void weir__slab_free(struct engine *e, struct slab_cache *c, void *obj);
 

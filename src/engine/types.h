@@ -64,6 +64,7 @@ struct wtask {
 	uint8_t rank[TASK_LOCKS_MAX]; /* debug: spinlocks held, in order */
 	const char *name;	      /* (c) */
 	uint64_t stall_ns; /* time spent in direct reclaim */
+	uint64_t reclaimed_slab; /* frames of slabs given back by this task */
 	/* writeback.c: pages of files dirtied since the last look at the
 	 * limits, and how many may be before the next */
 	uint32_t nr_dirtied, nr_dirtied_pause;
@@ -381,6 +382,7 @@ typedef uint32_t gfp_t;
 struct swap;	/* swap.c */
 struct slab;	/* slab.c */
 struct shrinkers; /* shrinker.c */
+struct vfs;	  /* vfscache.c */
 struct iopool;	  /* iopool.c */
 struct pcache;	  /* pcache.c */
 struct writeback; /* writeback.c */
@@ -418,6 +420,7 @@ struct engine {
 	struct slab *slab;
 	struct swap *swap;
 	struct shrinkers *shrinkers;
+	struct vfs *vfs; /* NULL: nobody asked for one */
 	struct iopool *iopool;
 	struct pcache *pcache;
 	struct writeback *wb;

@@ -75,6 +75,7 @@
 #include "engine/event.h"
 #include "engine/frame.h"
 #include "engine/lruvec.h"
+#include "engine/shrinker.h"
 #include "engine/slab.h"
 #include "engine/swap.h"
 #include "engine/vmscan.h"
@@ -390,6 +391,23 @@ static void note_round(struct engine *e, struct node *n,
 		weir__reclaim_throttle(e, n, THROTTLE_CONGESTED);
 }
 
+/* What is in no list: objects of caches, and the slabs they leave empty. */
+static void shrink_caches(struct engine *e, struct node *n,
+			  struct scan_control *sc)
+{
+	struct wtask *self = weir__self(e);
+	uint64_t before = self->reclaimed_slab;
+
+	weir__shrink_slab(e, sc->gfp, n->id, sc->priority);
+	/*
+	 * Empty slabs go back by themselves, but for a small reserve of each
+	 * cache: that is for the last rung.
+	 */
+	if (sc->priority <= 0)
+		weir__slab_shrink(e);
+	sc->nr_reclaimed += self->reclaimed_slab - before;
+}
+
 void weir__shrink_node(struct engine *e, struct node *n,
 		       struct scan_control *sc)
 {
@@ -402,12 +420,7 @@ void weir__shrink_node(struct engine *e, struct node *n,
 		memset(&sc->round, 0, sizeof(sc->round));
 		weir__prepare_scan(e, n, sc);
 		shrink_lruvec(e, n, sc);
-		/*
-		 * Empty slabs go back by themselves, but for a small reserve
-		 * of each cache: that is for the last rung.
-		 */
-		if (sc->priority <= 0)
-			sc->nr_reclaimed += weir__slab_shrink(e);
+		shrink_caches(e, n, sc);
 		freed = sc->nr_reclaimed - before;
 		if (freed)
 			progress = true;
