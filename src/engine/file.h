@@ -119,8 +119,8 @@ void weir__readahead_around(struct file *f, uint64_t index, uint32_t advice);
 /* ... and was found. */
 void weir__readahead_found(struct file *f, struct frame *page, uint64_t index,
 			   uint32_t advice);
-/* The page, up to date, with a reference. NULL with *err = -EIO, -ENOMEM, or
- * -ERANGE past the end. req: how many pages are wanted from there on. */
+/* The page, up to date, with a reference. NULL with *err = -EIO, -ENOMEM,
+ * -ERANGE past the end, or 0: a hole of shared memory. req: how many pages are wanted from there on. */
 struct frame *weir__filemap_get(struct file *f, uint64_t index, uint64_t req,
 				int *err);
 

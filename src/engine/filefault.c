@@ -26,6 +26,7 @@
 #include "engine/file.h"
 #include "engine/frame.h"
 #include "engine/rmap.h"
+#include "engine/shmem.h"
 #include "engine/writeback.h"
 
 #define AGAIN	     FAULT_AGAIN
@@ -62,6 +63,14 @@ static struct frame *get_page(struct filefault *ff, int *err)
 {
 	struct mapping *m = ff->file->mapping;
 
+	if (m->kind == MAPPING_SHMEM) {
+		struct frame *f = weir__shmem_get(m, ff->index, SHMEM_FAULT,
+						  &ff->major, err);
+
+		if (*err == -ERANGE)
+			*err = -ENXIO;
+		return f;
+	}
 	for (;;) {
 		struct frame *f;
 
@@ -75,6 +84,7 @@ static struct frame *get_page(struct filefault *ff, int *err)
 					      ff->flags);
 		} else {
 			ff->major = true;
+			weir__stat_inc(ff->e, STAT_pgcache_miss);
 			weir__readahead_around(ff->file, ff->index, ff->flags);
 			f = weir__filemap_find(m, ff->index, err);
 			if (!f && *err != -ENOMEM)

@@ -28,6 +28,7 @@
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/frame.h"
+#include "engine/shmem.h"
 #include "engine/writeback.h"
 
 /* --- one page ---------------------------------------------------------------- */
@@ -95,11 +96,23 @@ int weir__filemap_wait(struct mapping *m, struct frame *page)
 	return 0;
 }
 
+/* NULL with *err 0: a hole. */
+static struct frame *shmem_page(struct mapping *m, uint64_t index, int *err)
+{
+	struct frame *page = weir__shmem_get(m, index, SHMEM_READ, NULL, err);
+
+	if (page)
+		weir__frame_unlock(m->engine, page);
+	return page;
+}
+
 struct frame *weir__filemap_get(struct file *f, uint64_t index, uint64_t req,
 				int *err)
 {
 	struct mapping *m = f->mapping;
 
+	if (m->kind == MAPPING_SHMEM)
+		return shmem_page(m, index, err);
 	for (;;) {
 		struct frame *page;
 
@@ -155,10 +168,17 @@ int64_t weir__file_read(struct file *f, uint64_t pos, uint64_t len, void *buf)
 		page = weir__filemap_get(f, index,
 					 ((end - 1) >> PAGE_SHIFT) - index + 1,
 					 &err);
-		if (!page) {
+		if (!page && err) {
 			if (err == -ERANGE || pos > start)
 				break;
 			return err;
+		}
+		if (!page) {
+			if (buf)
+				memset((char *)buf + (pos - start), 0,
+				       stop - pos);
+			pos = stop;
+			continue;
 		}
 		if (pos > start || index != (last_pos - 1) >> PAGE_SHIFT)
 			weir__frame_mark_accessed(e, page);
@@ -252,6 +272,8 @@ static struct frame *write_begin(struct mapping *m, uint64_t index,
 {
 	struct frame *page;
 
+	if (m->kind == MAPPING_SHMEM)
+		return weir__shmem_get(m, index, SHMEM_WRITE, NULL, err);
 	do {
 		page = grab(m, index, err);
 		if (!page)

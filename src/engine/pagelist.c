@@ -40,6 +40,7 @@
 #include "engine/pagelist.h"
 #include "engine/pcache.h"
 #include "engine/pgtable.h"
+#include "engine/shmem.h"
 #include "engine/swap.h"
 #include "engine/workingset.h"
 
@@ -261,6 +262,21 @@ static bool leave_dirty(struct batch *b, struct frame *f)
 	return true;
 }
 
+/* Shared memory that has to be written: to swap, with the anonymous pages. True:
+ * the page is settled, or on `shmem`. */
+static bool swap_dirty(struct batch *b, struct frame *f,
+		       struct list_head *shmem)
+{
+	if (!frame_test(f, FRAME_DIRTY))
+		return false;
+	if (!(b->sc->gfp & GFP_FS) || !b->sc->may_writepage ||
+	    !b->sc->may_swap || f->refcount != REFS_IDLE)
+		keep(b, f);
+	else
+		list_move_tail(&f->lru, shmem);
+	return true;
+}
+
 static void drop_file(struct batch *b, struct frame *f)
 {
 	struct engine *e = b->e;
@@ -276,8 +292,12 @@ static void drop_file(struct batch *b, struct frame *f)
 	weir__frames_free(e, f, 0);
 }
 
-static void reclaim_files(struct batch *b, struct list_head *files)
+/* Pages that have to be written are moved to `dirty`, bound to slots. */
+static void reclaim_files(struct batch *b, struct list_head *files,
+			  struct list_head *dirty)
 {
+	LIST_HEAD(shmem);
+	LIST_HEAD(failed);
 	struct frame *f, *tmp;
 
 	list_for_each_entry_safe(f, tmp, files, lru) {
@@ -286,9 +306,14 @@ static void reclaim_files(struct batch *b, struct list_head *files)
 			activate(b, f);
 			continue;
 		}
-		if (!leave_dirty(b, f))
+		if (weir__frame_is_file(f) ? !leave_dirty(b, f)
+					   : !swap_dirty(b, f, &shmem))
 			drop_file(b, f);
 	}
+	weir__shmem_writeout(b->e, &shmem, &failed);
+	list_for_each_entry_safe(f, tmp, &failed, lru)
+		activate(b, f);
+	list_splice_init(&shmem, dirty);
 }
 
 /* Those whose home is a file. */
@@ -324,7 +349,7 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 	list_for_each_entry_safe(f, tmp, &asked, lru)
 		judge(&b, f);
 	pick_files(&asked, &files);
-	reclaim_files(&b, &files);
+	reclaim_files(&b, &files, &dirty);
 	give_slots(&b, &asked);
 	unmap_all(&b, &asked, &dirty, &clean);
 	list_for_each_entry(f, &dirty, lru)

@@ -513,6 +513,8 @@ static bool slot_is_valid(struct engine *e, struct swap_area *a, uint64_t off,
 		return (b & SWAP_HAS_CACHE) && frame_test(f, FRAME_SWAPCACHE) &&
 		       f->private == swp_entry(a->type, off);
 	}
+	if ((b | SWAP_HAS_CACHE) == (SWAP_MAP_SHMEM | SWAP_HAS_CACHE))
+		return true;
 	/* the higher digits are there exactly when the byte says so */
 	return !(b & SWAP_CONTINUED) ==
 	       (weir__swap_count_locked(a, off) <= SWAP_MAP_MAX);

@@ -74,6 +74,9 @@ unsigned weir__swap_reclaim_cache(struct engine *e, unsigned nr);
  * slot). free: -1; the slot is freed with its last count and cache bit. */
 int weir__swap_dup(struct engine *e, swp_entry_t s);
 void weir__swap_free(struct engine *e, swp_entry_t s);
+/* A slot just taken belongs to shared memory: SWAP_MAP_SHMEM, counts as one and
+ * has no dup; free takes it away. */
+void weir__swap_shmem(struct engine *e, swp_entry_t s);
 void weir__swap_free_many(struct engine *e, const swp_entry_t *s, unsigned nr);
 /* Room for the next dup of s, whose dup returned -ENOMEM: called without
  * spinlocks when gfp may sleep. 0, -ENOMEM, -EINVAL (slot is free). */

@@ -28,6 +28,13 @@ static uint8_t *digit(struct swap_cluster *ci, unsigned i, uint64_t off)
 	return ci->cont[i] ? &ci->cont[i][off % SWAP_CLUSTER] : NULL;
 }
 
+/* Owned by a tree, not by page tables. No count looks like it: its low part
+ * would be 63. */
+static bool is_shmem(uint8_t b)
+{
+	return (b | SWAP_HAS_CACHE) == (SWAP_MAP_SHMEM | SWAP_HAS_CACHE);
+}
+
 uint64_t weir__swap_count_locked(struct swap_area *a, uint64_t off)
 {
 	struct swap_cluster *ci = swap_cluster(a, off);
@@ -35,6 +42,8 @@ uint64_t weir__swap_count_locked(struct swap_area *a, uint64_t off)
 
 	if (!swap_byte_used(a->map[off]))
 		return 0;
+	if (is_shmem(a->map[off]))
+		return 1;
 	for (unsigned i = SWAP_CONT_DIGITS; i-- > 0;) {
 		uint8_t *d = digit(ci, i, off);
 
@@ -71,7 +80,7 @@ static int count_up(struct swap_area *a, uint64_t off)
 	uint8_t b = a->map[off];
 	unsigned top;
 
-	if (!swap_byte_used(b))
+	if (!swap_byte_used(b) || is_shmem(b))
 		return -EINVAL;
 	if ((b & COUNT_MASK) < SWAP_MAP_MAX) {
 		a->map[off]++;
@@ -108,7 +117,9 @@ static void count_down(struct engine *e, struct swap_area *a, uint64_t off)
 	uint8_t b = a->map[off];
 
 	weir__bug_on(e, !swap_byte_used(b) || !(b & ~SWAP_HAS_CACHE));
-	if (b & COUNT_MASK)
+	if (is_shmem(b))
+		b &= SWAP_HAS_CACHE;
+	else if (b & COUNT_MASK)
 		b--;
 	else
 		b = (b & SWAP_HAS_CACHE) | borrow(e, swap_cluster(a, off), off);
@@ -182,6 +193,17 @@ void weir__swap_free_many(struct engine *e, const swp_entry_t *s, unsigned nr)
 void weir__swap_free(struct engine *e, swp_entry_t s)
 {
 	weir__swap_free_many(e, &s, 1);
+}
+
+void weir__swap_shmem(struct engine *e, swp_entry_t s)
+{
+	struct swap_area *a;
+
+	swap_lock(e);
+	a = swap_area(e, s);
+	weir__bug_on(e, !a || a->map[swp_offset(s)] != SWAP_HAS_CACHE);
+	a->map[swp_offset(s)] |= SWAP_MAP_SHMEM;
+	swap_unlock(e);
 }
 
 unsigned weir__swap_count(struct engine *e, swp_entry_t s)

@@ -261,3 +261,19 @@ struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
 	}
 	return f;
 }
+
+struct frame *weir__swapin_one(struct engine *e, swp_entry_t entry, bool *major,
+			       int *err)
+{
+	struct weir_io *io = NULL;
+	bool fresh;
+	struct frame *f = bind(e, entry, GFP_HIGHUSER_MOVABLE, &fresh, err);
+
+	if (!f || !fresh)
+		return f;
+	if (major)
+		*major = true;
+	read_page(e, &io, f, entry);
+	submit(e, &io);
+	return f;
+}

@@ -38,4 +38,12 @@ struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
 			   swp_entry_t entry, const struct swapin_window *w,
 			   int *err);
 
+/*
+ * The frame bound to the slot, with one reference, perhaps still being read;
+ * nothing else is read. NULL with *err as above. *major (may be NULL) is set
+ * when a read began.
+ */
+struct frame *weir__swapin_one(struct engine *e, swp_entry_t entry, bool *major,
+			       int *err);
+
 #endif

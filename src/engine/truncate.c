@@ -30,6 +30,7 @@
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/frame.h"
+#include "engine/shmem.h"
 
 /* --- entries that map the file ----------------------------------------------- */
 
@@ -129,7 +130,9 @@ void weir__truncate_pages(struct mapping *m, uint64_t first)
 			truncate_page(m, f);
 			weir__page_put(e, f);
 		} else if (value) {
-			weir__pcache_clear_value(m, index);
+			value = weir__pcache_clear_value(m, index);
+			if (value && m->kind == MAPPING_SHMEM)
+				weir__shmem_forget(e, weir__shmem_entry(value));
 		} else {
 			return;
 		}
@@ -156,7 +159,7 @@ static int cut_page(struct mapping *m, uint64_t size)
 	f = weir__filemap_get(tmp, size >> PAGE_SHIFT, 1, &err);
 	weir__file_put(tmp);
 	if (!f)
-		return err;
+		return err; /* 0: a hole, zeros already */
 	weir__frame_lock(e, f);
 	if (weir__frame_mapping(f) == m) {
 		p = e->host->ops->contents(e->host, weir__pfn(e, f));
