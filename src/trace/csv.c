@@ -138,17 +138,18 @@ static const char *said_parse(struct csv *c, const char *item, size_t len,
 static int find_said(struct trace_reader *r, const char *p, const char *end)
 {
 	const char *item = r->columns, *why;
+	char said[200];
 	size_t len;
 
 	for (; *item; item += len + (item[len] == ',')) {
 		len = strcspn(item, ",");
 		why = said_parse(&r->csv, item, len, p, end);
-		if (why)
+		if (why) {
+			trace__printable(said, sizeof(said), item, len);
 			return trace__fail_option(r,
-						  "columns '%.*s' of "
-						  "%.100s: %s",
-						  (int)(len < 80 ? len : 80),
-						  item, r->name, why);
+						  "columns '%s' of %.100s: %s",
+						  said, r->name, why);
+		}
 	}
 	return 0;
 }

@@ -3,10 +3,11 @@
 #ifndef WEIR_TRACE_DETECT_H
 #define WEIR_TRACE_DETECT_H
 
+#include "trace/source.h"
 #include "trace/trace.h"
 
 /* So many decide, or all there are. */
-#define DETECT_BYTES (64u << 10)
+#define DETECT_BYTES LINE_BYTES_MAX
 
 /* TRACE_FMT_AUTO when it cannot be told. `whole`: nothing follows. columns as
  * in struct trace_options. */

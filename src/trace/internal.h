@@ -9,8 +9,6 @@
 #include "trace/source.h"
 #include "trace/trace.h"
 
-#define LINE_MAX_BYTES (64u << 10)
-
 /* The first bytes of weir's two formats. */
 #define TRACE_HEAD  "weir-trace "
 #define TRACE_MAGIC "\x89WEIR\r\n\x1a"
@@ -69,6 +67,9 @@ struct trace_reader {
 };
 
 /* --- errors ----------------------------------------------------------- */
+
+/* A piece of input, cut short and without what would upset a terminal. */
+void trace__printable(char *out, size_t size, const char *found, size_t len);
 
 /* Sets the reader's error; returns the code, -EBADMSG. */
 int trace__fail_line(struct trace_reader *r, const char *found, size_t len,

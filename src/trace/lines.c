@@ -19,7 +19,7 @@ int trace__line(struct trace_reader *r, const char **begin, const char **end)
 		looked = source_left(s);
 		if (nl || s->eof)
 			break;
-		if (looked > LINE_MAX_BYTES)
+		if (looked > LINE_BYTES_MAX)
 			break;
 		rc = source_more(s, looked + 1);
 		if (rc)
@@ -30,8 +30,8 @@ int trace__line(struct trace_reader *r, const char **begin, const char **end)
 	r->line++;
 	*begin = (const char *)s->data + s->pos;
 	*end = nl ? (const char *)nl : *begin + looked;
-	if (*end - *begin > (ptrdiff_t)LINE_MAX_BYTES)
-		return trace__fail_line(r, *begin, LINE_MAX_BYTES,
+	if (*end - *begin > (ptrdiff_t)LINE_BYTES_MAX)
+		return trace__fail_line(r, *begin, LINE_BYTES_MAX,
 					"a line of at most 65536 bytes");
 	s->pos += (size_t)(*end - *begin) + (nl != NULL);
 	if (*end > *begin && (*end)[-1] == '\r')

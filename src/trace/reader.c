@@ -41,8 +41,7 @@ int trace_format_parse(const char *name, enum trace_format *out)
 
 /* --- errors ----------------------------------------------------------- */
 
-/* What was found, cut short and without what would upset a terminal. */
-static void printable(char *out, size_t size, const char *found, size_t len)
+void trace__printable(char *out, size_t size, const char *found, size_t len)
 {
 	const size_t most = 40;
 	size_t used = 0;
@@ -82,7 +81,7 @@ int trace__fail_line(struct trace_reader *r, const char *found, size_t len,
 {
 	char text[240];
 
-	printable(text, sizeof(text), found, len);
+	trace__printable(text, sizeof(text), found, len);
 	return set_error(r, -EBADMSG,
 			 "%.150s, line %llu: '%s' where %s is "
 			 "expected",

@@ -10,7 +10,6 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define PACKED_WINDOW (128u << 10)
 /* Frames of zstd may ask for more memory than this with --long alone. */
 #define ZSTD_WINDOW_LOG 27
 

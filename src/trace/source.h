@@ -16,8 +16,17 @@
 
 #include "trace/trace.h"
 
-#define SOURCE_WINDOW (256u << 10)
-#define SOURCE_PAD    512u
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+/* The ends of windows are what has edges. */
+#define SOURCE_WINDOW  2048u
+#define LINE_BYTES_MAX 700u
+#define PACKED_WINDOW  300u
+#else
+#define SOURCE_WINDOW  (256u << 10)
+#define LINE_BYTES_MAX (64u << 10)
+#define PACKED_WINDOW  (128u << 10)
+#endif
+#define SOURCE_PAD 512u
 
 struct source {
 	uint8_t *data; /* SOURCE_WINDOW + SOURCE_PAD */

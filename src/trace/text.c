@@ -328,9 +328,9 @@ static int read_end(struct trace_reader *r, struct line *l, uint64_t events)
 
 static bool is(const struct line *w, const char *word)
 {
-	size_t len = (size_t)(w->end - w->begin);
+	size_t len = strlen(word);
 
-	return !strncmp(w->begin, word, len) && !word[len];
+	return (size_t)(w->end - w->begin) == len && !memcmp(w->begin, word, len);
 }
 
 /* Which op, or NR_TRACE_OPS. *access is of touches. */
