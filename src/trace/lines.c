@@ -39,23 +39,27 @@ int trace__line(struct trace_reader *r, const char **begin, const char **end)
 	return 1;
 }
 
-/* Digits of a base up to the first that is none. */
-static int digits(const char **p, const char *end, unsigned base, uint64_t *out)
+/* 0 to 15, or 16 for what is no digit. */
+static unsigned hex_digit(char c)
+{
+	unsigned d = (unsigned char)c - '0';
+
+	if (d < 10)
+		return d;
+	d = ((unsigned char)c | 0x20) - 'a';
+	return d < 6 ? d + 10 : 16;
+}
+
+int trace__hex(const char **p, const char *end, uint64_t *out)
 {
 	const char *s = *p;
 	uint64_t v = 0;
+	unsigned d;
 
-	for (; s < end; s++) {
-		unsigned c = (unsigned char)*s, d = c - '0';
-
-		if (d > 9) {
-			d = (c | 0x20) - 'a' + 10;
-			if (d < 10 || d >= base)
-				break;
-		}
-		if (v > (UINT64_MAX - d) / base)
+	for (; s < end && (d = hex_digit(*s)) < 16; s++) {
+		if (v >> 60)
 			return -ERANGE;
-		v = v * base + d;
+		v = v << 4 | d;
 	}
 	if (s == *p)
 		return -EINVAL;
@@ -64,34 +68,38 @@ static int digits(const char **p, const char *end, unsigned base, uint64_t *out)
 	return 0;
 }
 
-int trace__hex(const char **p, const char *end, uint64_t *out)
+/* Digits up to the first that is none. */
+static int decimal(const char **p, const char *end, uint64_t *out)
 {
-	return digits(p, end, 16, out);
+	const char *s = *p;
+	uint64_t v = 0;
+
+	/* 19 digits always fit: the common case asks no more. */
+	while (s < end && (unsigned char)(*s - '0') < 10 && s - *p < 19)
+		v = v * 10 + (uint64_t)(*s++ - '0');
+	for (; s < end && (unsigned char)(*s - '0') < 10; s++)
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+			return -ERANGE;
+	if (s == *p)
+		return -EINVAL;
+	*p = s;
+	*out = v;
+	return 0;
 }
 
 int trace__number(const char **p, const char *end, uint64_t *out)
 {
 	const char *s = *p;
-	uint64_t v = 0;
 	int rc;
 
-	if (end - s > 2 && s[0] == '0' && (s[1] | 0x20) == 'x') {
-		s += 2;
-		rc = digits(&s, end, 16, out);
-		if (!rc)
-			*p = s;
-		return rc;
-	}
-	/* 19 digits always fit: the common case without a division. */
-	while (s < end && (unsigned char)(*s - '0') < 10 && s - *p < 19)
-		v = v * 10 + (uint64_t)(*s++ - '0');
-	if (s < end && (unsigned char)(*s - '0') < 10)
-		return digits(p, end, 10, out);
-	if (s == *p)
-		return -EINVAL;
-	*p = s;
-	*out = v;
-	return 0;
+	if (end - s <= 2 || s[0] != '0' || (s[1] | 0x20) != 'x')
+		return decimal(p, end, out);
+	s += 2;
+	rc = trace__hex(&s, end, out);
+	if (!rc)
+		*p = s;
+	return rc;
 }
 
 int trace__time(const char **p, const char *end, uint64_t unit_ns,
@@ -100,7 +108,7 @@ int trace__time(const char **p, const char *end, uint64_t unit_ns,
 	unsigned __int128 ns;
 	uint64_t whole, fraction = 0, scale = 1;
 	const char *s = *p;
-	int rc = digits(&s, end, 10, &whole);
+	int rc = decimal(&s, end, &whole);
 
 	if (rc)
 		return rc;

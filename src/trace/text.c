@@ -328,9 +328,11 @@ static int read_end(struct trace_reader *r, struct line *l, uint64_t events)
 
 static bool is(const struct line *w, const char *word)
 {
-	size_t len = strlen(word);
+	const char *p = w->begin;
 
-	return (size_t)(w->end - w->begin) == len && !memcmp(w->begin, word, len);
+	for (; p < w->end && *word && *p == *word; p++)
+		word++;
+	return p == w->end && !*word;
 }
 
 /* Which op, or NR_TRACE_OPS. *access is of touches. */
@@ -365,10 +367,10 @@ static int read_statement(struct trace_reader *r, struct trace_event *ev,
 		return 0;
 	if (r->ended)
 		return wrong(r, l, &w, "nothing behind 'end'");
+	if (is(&w, "time")) /* as frequent as touches where there are times */
+		return read_time(r, l);
 	op = op_of(&w, &access);
 	if (op == NR_TRACE_OPS) {
-		if (is(&w, "time"))
-			return read_time(r, l);
 		if (is(&w, "process"))
 			return read_pid(r, l);
 		if (is(&w, "cpu"))
