@@ -32,6 +32,8 @@
  *                                      reserve: the quickest way to its end
  *   an earlier victim is still there   wait for it: two kills for one shortage
  *                                      is the usual way to lose a machine
+ *   a task that only makes room asks   its request fails: nobody is ended for
+ *   (swapoff)                          what need not be
  *   the host knows better (-EAGAIN)    memory is on its way: nobody is ended,
  *                                      ask again in a tick
  *   nobody may be chosen               the request fails, loudly
@@ -242,6 +244,9 @@ bool weir__out_of_memory(struct engine *e, gfp_t gfp, unsigned order)
 		self->flags |= PF_OOM_VICTIM;
 		return true;
 	}
+	/* It brings the shortage about, and can do without. */
+	if (self->flags & PF_OOM_ORIGIN)
+		return false;
 	/*
 	 * Reclaim was not allowed to try everything, so that nothing is proved
 	 * yet. The request fails; a full one will come if memory is short.

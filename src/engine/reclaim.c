@@ -77,8 +77,7 @@ static uint64_t do_try_to_free(struct engine *e, struct scan_control *sc)
 	return sc->nr_reclaimed;
 }
 
-/* Runs the scan with the task marked as being inside reclaim. */
-static uint64_t run(struct engine *e, struct scan_control *sc)
+uint64_t weir__reclaim_run(struct engine *e, struct scan_control *sc)
 {
 	struct wtask *self = weir__self(e);
 	uint32_t had = self->flags & PF_MEMALLOC;
@@ -116,7 +115,7 @@ uint64_t weir__try_to_free_pages(struct engine *e, gfp_t gfp, unsigned order)
 		weir__stat_inc(e, STAT_allocstall);
 		weir__event(e, "mm_vmscan_direct_reclaim_begin", order, sc.gfp,
 			    0);
-		freed = run(e, &sc);
+		freed = weir__reclaim_run(e, &sc);
 		weir__event(e, "mm_vmscan_direct_reclaim_end", freed, 0, 0);
 	}
 	start = h->ops->now_ns(h) - start;
@@ -140,7 +139,7 @@ static uint64_t reclaim_some(struct engine *e, uint64_t nr, int swappiness)
 	    .reclaim_zone = MAX_ZONES - 1,
 	};
 
-	return run(e, &sc);
+	return weir__reclaim_run(e, &sc);
 }
 
 int weir__reclaim_pages(struct engine *e, uint64_t nr, int swappiness,

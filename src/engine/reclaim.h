@@ -23,6 +23,9 @@ bool weir__pgdat_balanced(struct node *n, unsigned order,
 unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 			     unsigned highest_zone);
 
+/* The ladder of priorities over every node, from sc->priority on, with the
+ * task marked as being inside reclaim. Pages freed. */
+uint64_t weir__reclaim_run(struct engine *e, struct scan_control *sc);
 /* Pages freed (0 = none). The caller is not in reclaim already. */
 uint64_t weir__try_to_free_pages(struct engine *e, gfp_t gfp, unsigned order);
 /* memory.reclaim: 0, or -EAGAIN when fewer than nr could be freed.

@@ -232,6 +232,17 @@ void weir__swap_set_readonly(struct engine *e, unsigned type)
 	swap_unlock(e);
 }
 
+void weir__swap_set_writable(struct engine *e, unsigned type)
+{
+	struct swap_area *a = &e->swap->area[type];
+
+	weir__bug_on(e, type >= SWAP_TYPES_MAX);
+	swap_lock(e);
+	if (a->used)
+		weir__swap_area_mode(e, a, false, a->full);
+	swap_unlock(e);
+}
+
 void weir__swap_area_full(struct engine *e, unsigned type)
 {
 	struct swap_area *a = &e->swap->area[type];
@@ -337,6 +348,16 @@ void weir__swap_exit(struct engine *e)
 	e->swap = NULL; /* the host frees the block with everything else */
 }
 
+bool weir__swap_is_on(struct engine *e, unsigned type)
+{
+	bool on;
+
+	swap_lock(e);
+	on = e->swap->area[type].used && !e->swap->area[type].readonly;
+	swap_unlock(e);
+	return on;
+}
+
 uint64_t weir__swap_used(struct engine *e, unsigned type)
 {
 	uint64_t nr;
@@ -412,75 +433,6 @@ unsigned weir__swap_readahead_window(unsigned hits, bool adjacent,
 	if (n < prev / 2)
 		n = prev / 2 < cap ? prev / 2 : cap;
 	return n;
-}
-
-/* --- the header of a swap file ---------------------------------------- */
-
-#define HDR_MAGIC       "SWAPSPACE2"
-#define HDR_MAGIC_LEN   10
-#define HDR_MAGIC_OFF   (PAGE_SIZE - HDR_MAGIC_LEN)
-#define HDR_VERSION_OFF 1024 /* boot block before it */
-#define HDR_LAST_OFF    1028
-#define HDR_NR_BAD_OFF  1032
-#define HDR_BAD_OFF     1536 /* behind uuid, label, padding */
-#define HDR_BAD_MAX     ((HDR_MAGIC_OFF - HDR_BAD_OFF) / 4)
-
-static uint32_t hdr_word(const void *page, unsigned off, bool swapped)
-{
-	uint32_t v;
-
-	memcpy(&v, (const uint8_t *)page + off, sizeof(v));
-	return swapped ? __builtin_bswap32(v) : v;
-}
-
-static const char *hdr_check(const void *page, uint64_t file_pages,
-			     unsigned bad_max, bool *swapped)
-{
-	uint32_t last, nr_bad;
-
-	if (memcmp((const uint8_t *)page + HDR_MAGIC_OFF, HDR_MAGIC,
-		   HDR_MAGIC_LEN) != 0)
-		return "no swap signature";
-	/* a machine of the other byte order wrote it */
-	*swapped = hdr_word(page, HDR_VERSION_OFF, true) == 1;
-	if (hdr_word(page, HDR_VERSION_OFF, *swapped) != 1)
-		return "unknown version of the swap header";
-	last = hdr_word(page, HDR_LAST_OFF, *swapped);
-	if (!last)
-		return "the header says that the area is empty";
-	if ((uint64_t)last + 1 > file_pages)
-		return "the area is shorter than its header says";
-	nr_bad = hdr_word(page, HDR_NR_BAD_OFF, *swapped);
-	if (nr_bad > HDR_BAD_MAX)
-		return "more bad pages than a header can hold";
-	if (nr_bad > bad_max)
-		return "too many bad pages";
-	if (nr_bad >= last)
-		return "no good page in the area";
-	for (uint32_t i = 0; i < nr_bad; i++) {
-		uint32_t b = hdr_word(page, HDR_BAD_OFF + 4 * i, *swapped);
-
-		if (!b || b > last)
-			return "a bad page outside the area";
-	}
-	return NULL;
-}
-
-int weir__swap_header_parse(const void *page, uint64_t file_pages,
-			    uint64_t *slots, uint64_t *bad, unsigned bad_max,
-			    const char **why)
-{
-	bool swapped;
-	uint32_t nr_bad;
-
-	*why = hdr_check(page, file_pages, bad_max, &swapped);
-	if (*why)
-		return -EINVAL;
-	*slots = (uint64_t)hdr_word(page, HDR_LAST_OFF, swapped) + 1;
-	nr_bad = hdr_word(page, HDR_NR_BAD_OFF, swapped);
-	for (uint32_t i = 0; i < nr_bad; i++)
-		bad[i] = hdr_word(page, HDR_BAD_OFF + 4 * i, swapped);
-	return (int)nr_bad;
 }
 
 /* --- validity ---------------------------------------------------------- */

@@ -31,8 +31,10 @@ void weir__swap_exit(struct engine *e);
 int weir__swapon(struct engine *e, uint64_t slots, int prio,
 		 const uint64_t *bad, unsigned nr_bad);
 /* No new slots from this area; entries stay valid (a forked child's view of
- * its parent's area). */
+ * its parent's area, or the beginning of swapoff). */
 void weir__swap_set_readonly(struct engine *e, unsigned type);
+/* Its slots are given out again: a swapoff that failed. */
+void weir__swap_set_writable(struct engine *e, unsigned type);
 /*
  * This process is a forked child with a copy of the engine: its parent owns
  * the areas. All of them become read-only here, and the copies of the parent's
@@ -42,6 +44,8 @@ void weir__swap_fork_child(struct engine *e);
 /* Forgets an area without entries and leases; pages that hold a slot of it only
  * as a copy give it up first. 0, -EBUSY, -EINVAL. => no spinlock held */
 int weir__swapoff_empty(struct engine *e, unsigned type);
+/* An area of this type is in use and gives slots (or would, if it had any). */
+bool weir__swap_is_on(struct engine *e, unsigned type);
 /* Slots with a count or in the cache; slots kept for leases only. */
 uint64_t weir__swap_used(struct engine *e, unsigned type);
 uint64_t weir__swap_leased_slots(struct engine *e, unsigned type);
@@ -56,6 +60,12 @@ uint64_t weir__swap_own_frames(struct engine *e);
 int weir__swap_header_parse(const void *page, uint64_t file_pages,
 			    uint64_t *slots, uint64_t *bad, unsigned bad_max,
 			    const char **why);
+
+/* Fills a page (4096 bytes) with such a header. uuid: 16 bytes, or NULL; label
+ * may be NULL. 0 or -EINVAL. */
+int weir__swap_header_write(void *page, uint64_t slots, const uint64_t *bad,
+			    unsigned nr_bad, const uint8_t *uuid,
+			    const char *label);
 
 /*
  * nr slots, consecutive where possible, highest priority first; each with

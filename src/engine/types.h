@@ -50,7 +50,8 @@ enum {
 	PF_NOFS = 1 << 3,
 	PF_EXITING = 1 << 4,
 	PF_OOM_VICTIM = 1 << 5,
-	PF_ATOMIC = 1 << 6 /* simulated interrupt context */
+	PF_ATOMIC = 1 << 6, /* simulated interrupt context */
+	PF_OOM_ORIGIN = 1 << 7 /* rather fails than has somebody ended */
 };
 
 #define TASK_LOCKS_MAX 8
@@ -441,6 +442,7 @@ struct engine {
 	uint64_t oom_since_ns;	/* last kill; under oom_lock */
 	uint64_t oom_report_ns; /* last report; under oom_lock */
 	_Atomic uint32_t stopping; /* workers end */
+	_Atomic bool drop_silently; /* manual.c */
 
 	void (*event)(void *ctx, const char *name, uint64_t a, uint64_t b,
 		      uint64_t c);

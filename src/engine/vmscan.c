@@ -275,6 +275,21 @@ static unsigned shrink_list(struct engine *e, struct node *n, enum lru_list lru,
 	return 0;
 }
 
+uint64_t weir__shrink_list(struct engine *e, struct node *n, enum lru_list lru,
+			   uint64_t nr, struct scan_control *sc)
+{
+	uint64_t freed = 0;
+
+	while (nr) {
+		unsigned now = nr < SWAP_CLUSTER_MAX ? (unsigned)nr
+						     : SWAP_CLUSTER_MAX;
+
+		nr -= now;
+		freed += shrink_list(e, n, lru, now, sc);
+	}
+	return freed;
+}
+
 static void plan_quota(struct engine *e, struct lruvec *v,
 		       struct scan_control *sc, uint64_t *nr)
 {

@@ -45,6 +45,10 @@ struct scan_control {
 /* One pass over a node at sc->priority. */
 void weir__shrink_node(struct engine *e, struct node *n,
 		       struct scan_control *sc);
+/* So many pages of one list, whatever the balance says; pages freed. For those
+ * who plan their scans themselves (classic.c). */
+uint64_t weir__shrink_list(struct engine *e, struct node *n, enum lru_list lru,
+			   uint64_t nr, struct scan_control *sc);
 /* Ages 32 active anon pages when inactive anon is low. */
 void weir__age_active_anon(struct engine *e, struct node *n,
 			   struct scan_control *sc);

@@ -156,6 +156,10 @@ void world_stop(struct world *w)
 	world_check(w);
 	assert_int_equal(weir__slab_objects(&w->e), w->objects);
 	assert_int_equal(frames_used(w), w->kernel_frames);
+	/* workers that were started here find that it is over */
+	w->e.stopping = 1;
+	for (unsigned i = 0; i < w->fh.nr_spawned; i++)
+		w->fh.spawned[i].fn(&w->e, w->fh.spawned[i].arg);
 	weir__engine_exit(&w->e);
 	fakehost_exit(&w->fh);
 	free(w);
