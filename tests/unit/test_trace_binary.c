@@ -61,6 +61,40 @@ static void text_both_ways(void **state)
 	both_ways(TRACE_FMT_TEXT, false, false);
 }
 
+/* Longer than any window, read twice; and a mistake far behind its first. */
+static void long_ones(void **state)
+{
+	struct trace_info info = {.format = TRACE_FMT_BINARY};
+	struct trace_options opt = {0};
+	struct got wrote = {0}, got = {0};
+	struct bytes b = write_random(5, 150000, info, &wrote);
+	struct trace_event ev[TRACE_BATCH];
+	struct trace_error err;
+	struct trace_reader *r;
+	char place[80];
+
+	assert_true(b.len > 1 << 20);
+	assert_int_equal(trace_open_memory(&r, b.data, b.len, &opt, &err), 0);
+	for (int i = 0; i < 400; i++)
+		assert_true(trace_read(r, ev, TRACE_BATCH) > 0);
+	assert_int_equal(trace_rewind(r), 0);
+	got_read(&got, r, TRACE_BATCH);
+	assert_same(&got, &wrote);
+	got_free(&got);
+	assert_int_equal(trace_rewind(r), 0);
+	got_read(&got, r, TRACE_BATCH);
+	assert_same(&got, &wrote);
+	trace_close(r);
+	/* Where the end was, is no record. */
+	b.data[b.len - 12] = 0x7f;
+	snprintf(place, sizeof(place), "memory, byte %zu: tag 0x7f",
+		 b.len - 12);
+	refused(b.data, b.len, opt, -EBADMSG, place);
+	got_free(&got);
+	got_free(&wrote);
+	free(b.data);
+}
+
 /* Every op must have been among them. */
 static void generator_knows_every_op(void **state)
 {
@@ -375,6 +409,7 @@ int main(void)
 	    cmocka_unit_test(binary_both_ways),
 	    cmocka_unit_test(text_both_ways),
 	    cmocka_unit_test(cut_off_anywhere),
+	    cmocka_unit_test(long_ones),
 	    cmocka_unit_test(damaged_anywhere),
 	    cmocka_unit_test(something_behind),
 	    cmocka_unit_test(records_refused),

@@ -425,6 +425,10 @@ static void sets_grow(void **state)
 	for (uint64_t i = 0; i < 300000; i++)
 		pageset_add(&s, 1, i * 0x9e3779b97f4a7c15u, 1);
 	assert_int_equal(s.nr, 300000);
+	/* The same page of everybody is not the same page. */
+	for (uint64_t owner = 2; owner < 100002; owner++)
+		pageset_add(&s, owner, 7, 1);
+	assert_int_equal(s.nr, 400000);
 	assert_false(s.incomplete);
 	pageset_free(&s);
 }
