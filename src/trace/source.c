@@ -260,8 +260,13 @@ int source_open(struct source *s, int fd, const void *mem, size_t mem_len)
 
 	*s = (struct source){.fd = fd, .mem = mem, .mem_len = mem_len};
 	s->raw_total = fd < 0 ? mem_len : 0;
-	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode))
-		s->raw_total = (uint64_t)st.st_size;
+	if (fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode)) {
+		/* Standard input may stand in the middle of a file. */
+		s->start = lseek(fd, 0, SEEK_CUR);
+		s->start = s->start < 0 ? 0 : s->start;
+		if (st.st_size > s->start)
+			s->raw_total = (uint64_t)(st.st_size - s->start);
+	}
 	s->data = malloc(SOURCE_WINDOW + SOURCE_PAD);
 	if (!s->data) {
 		s->why = strerror(ENOMEM);
@@ -282,7 +287,7 @@ void source_close(struct source *s)
 
 int source_rewind(struct source *s)
 {
-	if (s->fd >= 0 && lseek(s->fd, 0, SEEK_SET) < 0) {
+	if (s->fd >= 0 && lseek(s->fd, s->start, SEEK_SET) < 0) {
 		s->why = strerror(errno);
 		return -errno;
 	}

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "trace/trace.h"
 
@@ -39,6 +40,7 @@ struct source {
 	int fd;                /* -1: memory */
 	const uint8_t *mem;
 	size_t mem_len;
+	off_t start;        /* where the trace begins in the file */
 	uint64_t raw;       /* bytes read from fd or mem */
 	uint64_t raw_total; /* 0: not known */
 

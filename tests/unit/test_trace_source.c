@@ -332,6 +332,36 @@ static void pipes_are_read_once(void **state)
 	close(99);
 }
 
+/* What was read of it before is not of the trace, not after a rewind either. */
+static void standard_input_from_the_middle(void **state)
+{
+	char *path = file_of("rest 1\n7\n8\n", 11);
+	int fd = open(path, O_RDONLY), saved = dup(STDIN_FILENO);
+	struct trace_options opt = {.path = "-"};
+	struct trace_error err;
+	struct trace_reader *r;
+	struct trace_event ev[4];
+	struct trace_info info;
+
+	assert_int_equal(lseek(fd, 7, SEEK_SET), 7);
+	assert_int_equal(dup2(fd, STDIN_FILENO), STDIN_FILENO);
+	assert_int_equal(trace_open(&r, &opt, &err), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(trace_read(r, ev, 4), 2);
+		assert_int_equal(ev[0].page, 7);
+		assert_int_equal(trace_read(r, ev, 4), 0);
+		trace_reader_info(r, &info);
+		assert_int_equal(info.bytes_total, 4);
+		assert_int_equal(info.bytes_read, 4);
+		assert_int_equal(trace_rewind(r), 0);
+	}
+	trace_close(r);
+	dup2(saved, STDIN_FILENO);
+	close(saved);
+	close(fd);
+	unlink(path);
+}
+
 /* --- packing ------------------------------------------------------------- */
 
 static void packing_onto_a_full_disk(void **state)
@@ -447,6 +477,7 @@ int main(void)
 	    cmocka_unit_test(unreadable),
 	    cmocka_unit_test(from_a_slow_pipe),
 	    cmocka_unit_test(pipes_are_read_once),
+	    cmocka_unit_test(standard_input_from_the_middle),
 	    cmocka_unit_test(packing_onto_a_full_disk),
 	    cmocka_unit_test(packing_plain_is_nothing),
 	    cmocka_unit_test(sets_count),
