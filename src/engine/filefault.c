@@ -293,11 +293,18 @@ static int fault_read(struct filefault *ff)
 	return claim(ff) ? install(ff) : AGAIN;
 }
 
+/*
+ * A writer pays for the pages it dirtied before, not for this one: were it to
+ * sleep between the fault and its write, the flusher could have cleaned the page
+ * again, and the next fault would be the same.
+ */
 static int fault_shared_write(struct filefault *ff)
 {
+	struct frame *f;
 	int err = 0;
-	struct frame *f = get_page(ff, &err);
 
+	weir__balance_dirty(ff->file->mapping);
+	f = get_page(ff, &err);
 	if (!f)
 		return err;
 	weir__page_dirty(ff->e, f);
@@ -412,13 +419,26 @@ int weir__fault_file(struct engine *e, struct aspace *as, struct region *r,
 		ret = fault_private_write(&ff);
 	if (ff.major)
 		weir__stat_inc(e, STAT_pgmajfault);
-	if (ret == 0 && write && ff.flags & REGION_SHARED)
-		weir__balance_dirty(ff.file->mapping);
 	weir__file_put(ff.file);
 	return ret;
 }
 
 /* --- write to a page that is mapped ---------------------------------------------- */
+
+/* The aspace lock taken anew, the entry unchanged; false, and
+ * the lock is free, when the entry has changed. */
+static bool relock_same(struct engine *e, struct aspace *as, uint64_t addr,
+			uint64_t v)
+{
+	pte_t *pte;
+
+	weir__spin_lock(e, &as->lock);
+	pte = weir__pte(as, addr);
+	if (pte && pte_load(pte) == v)
+		return true;
+	weir__spin_unlock(e, &as->lock);
+	return false;
+}
 
 static int make_writable(struct engine *e, struct aspace *as, uint64_t addr,
 			 uint64_t v)
@@ -448,11 +468,8 @@ static int copy_private(struct engine *e, struct aspace *as, uint64_t addr,
 	err = weir__anon_vma_prepare(as, addr);
 	if (err)
 		return err;
-	weir__spin_lock(e, &as->lock);
-	if (!weir__pte(as, addr) || pte_load(weir__pte(as, addr)) != v) {
-		weir__spin_unlock(e, &as->lock);
+	if (!relock_same(e, as, addr, v))
 		return AGAIN;
-	}
 	f = weir__fault_claim(e, as, addr, v);
 	if (!f)
 		return AGAIN;
@@ -472,9 +489,10 @@ int weir__fault_file_write(struct engine *e, struct aspace *as,
 	if (!(r->flags & REGION_SHARED))
 		return copy_private(e, as, addr, v);
 	weir__file_get(file);
-	ret = make_writable(e, as, addr, v);
-	if (ret == 0)
-		weir__balance_dirty(file->mapping);
+	weir__spin_unlock(e, &as->lock);
+	weir__balance_dirty(file->mapping);
+	ret = relock_same(e, as, addr, v) ? make_writable(e, as, addr, v)
+					  : AGAIN;
 	weir__file_put(file);
 	return ret;
 }

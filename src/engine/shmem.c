@@ -19,8 +19,9 @@
  *   binds it, reads
  *                                       swap cache: A's frame; waits for the
  *                                       page lock
- *   locks; still bound to s
- *   tree: s -> frame (if it is s)
+ *   locks; still bound to s, and the
+ *   tree still says s
+ *   tree: s -> frame
  *   unbinds; s is freed; unlocks
  *                                       locks; not bound to s: looks at the
  *                                       tree again
@@ -89,6 +90,11 @@ static struct frame *swap_in(struct mapping *m, uint64_t index, uint64_t value,
 	f = bound_page(e, s, major, err);
 	if (!f)
 		return NULL;
+	/* The slot may have been freed and given to another page, this one. */
+	if (weir__pcache_entry(m, index) != value) {
+		*err = -EAGAIN;
+		goto out;
+	}
 	if (!frame_test(f, FRAME_UPTODATE)) {
 		/* The next one reads it again: it may have been a whim. */
 		unbind(e, f);

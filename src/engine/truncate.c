@@ -95,7 +95,8 @@ static struct frame *next_entry(struct mapping *m, uint64_t *index,
 	return f;
 }
 
-static void truncate_page(struct mapping *m, struct frame *f)
+/* False: it had left its place before we had its lock. */
+static bool truncate_page(struct mapping *m, struct frame *f)
 {
 	struct engine *e = m->engine;
 	bool ours;
@@ -116,6 +117,7 @@ static void truncate_page(struct mapping *m, struct frame *f)
 	weir__frame_unlock(e, f);
 	if (ours)
 		weir__page_put(e, f); /* the cache's */
+	return ours;
 }
 
 void weir__truncate_pages(struct mapping *m, uint64_t first)
@@ -127,11 +129,17 @@ void weir__truncate_pages(struct mapping *m, uint64_t first)
 		struct frame *f = next_entry(m, &index, UINT64_MAX, &value);
 
 		if (f) {
-			truncate_page(m, f);
+			bool gone = truncate_page(m, f);
+
 			weir__page_put(e, f);
+			/* Reclaim may have left a value in its place. */
+			if (!gone)
+				continue;
 		} else if (value) {
 			value = weir__pcache_clear_value(m, index);
-			if (value && m->kind == MAPPING_SHMEM)
+			if (!value)
+				continue; /* a page came back meanwhile */
+			if (m->kind == MAPPING_SHMEM)
 				weir__shmem_forget(e, weir__shmem_entry(value));
 		} else {
 			return;

@@ -75,7 +75,8 @@ struct writeback {
 	uint64_t round;		/* (b) of the flusher over that list */
 	_Atomic uint64_t asked; /* pages that reclaim wants written */
 	_Atomic uint32_t word;	/* wait word: raised to wake the flusher */
-	_Atomic uint32_t pause; /* wait word of writers: nobody raises it */
+	_Atomic uint32_t pause; /* wait word of writers */
+	_Atomic uint32_t nr_paused;
 	_Atomic uint32_t running;
 	_Atomic uint64_t nr_failed; /* pages whose write failed */
 
@@ -170,6 +171,12 @@ static void requeue(struct engine *e, struct mapping *m)
 
 /* --- writing ---------------------------------------------------------------- */
 
+/* Dirty pages and those on their way. */
+static uint64_t nr_unclean(struct engine *e)
+{
+	return stat_pages(e, STAT_nr_dirty) + stat_pages(e, STAT_nr_writeback);
+}
+
 static void end_write(struct engine *e, struct weir_io *io)
 {
 	struct mapping *m = io->owner;
@@ -194,6 +201,12 @@ static void end_write(struct engine *e, struct weir_io *io)
 		if (written[n])
 			weir__throttle_written(e, &e->nodes[n], written[n]);
 	weir__io_put(e, io);
+	/* Everything is clean: nothing to wait for. Where memory is so small
+	 * that a page is too many, the nap would be all there is. */
+	if (e->wb->nr_paused && !nr_unclean(e)) {
+		e->wb->pause++;
+		e->host->ops->wake_word(e->host, &e->wb->pause, UINT32_MAX);
+	}
 }
 
 static void start(struct engine *e, struct weir_io **io)
@@ -483,6 +496,18 @@ static void write_for_oneself(struct mapping *m)
 	requeue(m->engine, m);
 }
 
+static void nap(struct engine *e, uint64_t ns)
+{
+	struct writeback *wb = e->wb;
+	uint32_t seen = wb->pause;
+
+	wb->nr_paused++;
+	/* counted before the look, woken after the last write: not missed */
+	if (nr_unclean(e))
+		e->host->ops->wait(e->host, &wb->pause, seen, ns);
+	wb->nr_paused--;
+}
+
 /* One look. True: the writer may go on. */
 static bool balance(struct mapping *m)
 {
@@ -491,7 +516,7 @@ static bool balance(struct mapping *m)
 	uint64_t thresh, bg, dirty, freerun, ratio, rate, pause;
 
 	weir__dirty_limits(e, &thresh, &bg);
-	dirty = stat_pages(e, STAT_nr_dirty) + stat_pages(e, STAT_nr_writeback);
+	dirty = nr_unclean(e);
 	freerun = (thresh + bg) / 2;
 	weir__event(e, "global_dirty_state", dirty, bg, thresh);
 	if (stat_pages(e, STAT_nr_dirty) > bg)
@@ -514,7 +539,7 @@ static bool balance(struct mapping *m)
 	if (pause > MAX_PAUSE_NS)
 		pause = MAX_PAUSE_NS;
 	weir__event(e, "balance_dirty_pages", dirty, rate, pause);
-	e->host->ops->wait(e->host, &e->wb->pause, 0, pause);
+	nap(e, pause);
 	return rate;
 }
 

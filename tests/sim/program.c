@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "program.h"
+#include "program_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,45 +9,14 @@
 
 #include "checkers/frames.h"
 #include "engine/check.h"
+#include "engine/writeback.h"
 #include "engine/reclaim.h"
-
-#define PAGE      ((uint64_t)4096)
-#define AREAS_MAX 24
-#define GROW_MAX  32 /* pages */
-#define FORKS_MAX 6
-
-struct area {
-	uint64_t start, end; /* 0, 0 = free */
-	bool busy;           /* a system call is changing it */
-	uint64_t lock_start, lock_end;
-};
-
-struct prog {
-	struct list_head link;
-	struct run *r;
-	struct sim_proc *p;
-	struct shadow sh;
-	struct area area[AREAS_MAX];
-	uint8_t *used; /* addresses spoken for, by page */
-	uint64_t mapped;
-	uint32_t tasks; /* alive */
-	/* fork: nobody touches; the others wait */
-	_Atomic uint32_t stop, inside;
-	uint32_t id;
-};
-
-struct task {
-	struct list_head link; /* run.all_tasks */
-	struct prog *g;
-	struct prng rnd;
-	uint64_t seq; /* where a sequential run goes on */
-};
 
 static int prog_new(struct run *r, struct prog **out);
 static int prog_go(struct prog *g);
 
 /* For --trace: what a task is about to do, and what became of it. */
-static void say(const struct prog *g, const char *what, uint64_t start,
+void say(const struct prog *g, const char *what, uint64_t start,
 		uint64_t end, int64_t rc)
 {
 	if (g->r->trace)
@@ -89,6 +58,9 @@ static void rest(struct run *r)
 	r->pause = 1;
 	while ((n = r->parked) + 1 < r->tasks)
 		sim_wait(r->s, &r->parked, n, 1000000);
+	/* the flusher has no peace before everything is written */
+	if (r->w.w_file)
+		weir__sync_all(sim_engine(r->s));
 	if (sim_settle(r->s, 2000000000)) {
 		r->nr_rests++;
 		if (!weir__engine_is_valid(sim_engine(r->s), why, sizeof(why)))
@@ -108,13 +80,13 @@ static uint64_t page_index(const struct prog *g, uint64_t addr)
 	return (addr - sim_base(g->r->s)) / PAGE;
 }
 
-static void reserve(struct prog *g, uint64_t start, uint64_t end, bool take)
+void reserve(struct prog *g, uint64_t start, uint64_t end, bool take)
 {
 	memset(g->used + page_index(g, start), take, (end - start) / PAGE);
 }
 
 /* A free range of so many pages, reserved; 0 = none found. */
-static uint64_t find_room(struct task *t, uint64_t pages)
+uint64_t find_room(struct task *t, uint64_t pages)
 {
 	struct prog *g = t->g;
 	uint64_t span = g->sh.pages;
@@ -193,6 +165,12 @@ static int touch(struct task *t, uint64_t addr, bool write)
 	if (g->stop)
 		sim_wake(r->s, &g->inside);
 	say(g, write ? "write" : "read", addr, addr, rc);
+	/* The mapping went while the access was under way, and a file came. */
+	if ((rc == 0 || rc == -ENXIO) && file_area_at(g, addr)) {
+		if (rc == 0 && write)
+			file_adopt_copy(g, addr, data);
+		return 0;
+	}
 	switch (rc) {
 	case 0:
 		if (!shadow_check(&g->sh, addr, data))
@@ -272,7 +250,7 @@ static int touch_seq(struct task *t)
  */
 
 /* What a system call answered. True: it was done. */
-static bool done(struct task *t, int rc, const char *call)
+bool done(struct task *t, int rc, const char *call)
 {
 	struct run *r = t->g->r;
 
@@ -561,7 +539,7 @@ static bool all_idle(const struct prog *g)
 	for (int i = 0; i < AREAS_MAX; i++)
 		if (g->area[i].busy)
 			return false;
-	return true;
+	return file_areas_idle(g);
 }
 
 static void op_fork(struct task *t)
@@ -593,6 +571,7 @@ static void op_fork(struct task *t)
 	memcpy(child->area, g->area, sizeof(g->area));
 	for (int i = 0; i < AREAS_MAX; i++)
 		child->area[i].lock_start = child->area[i].lock_end = 0;
+	memcpy(child->farea, g->farea, sizeof(g->farea));
 	child->mapped = g->mapped;
 	prog_go(child);
 	goto out;
@@ -631,7 +610,7 @@ static int op(struct task *t)
 	const uint32_t weight[] = {
 	    w->w_map,    w->w_unmap, w->w_dontneed, w->w_move,    w->w_grow,
 	    w->w_lock,   w->w_fork,  w->w_populate, w->w_reclaim, w->w_sleep,
-	    w->w_random, w->w_seq,   w->w_hot};
+	    w->w_random, w->w_seq,   w->w_hot,      w->w_file};
 	static void (*const call[])(struct task *) = {
 	    op_map,  op_unmap, op_dontneed, op_move,   op_grow,
 	    op_lock, op_fork,  op_populate, op_reclaim};
@@ -653,6 +632,8 @@ static int op(struct task *t)
 		return touch_seq(t);
 	case 12:
 		return touch_hot(t);
+	case 13:
+		return op_file(t);
 	default:
 		call[i](t);
 		return 0;
@@ -731,6 +712,7 @@ static void starter(void *arg)
 {
 	struct run *r = arg;
 
+	files_start(r);
 	for (uint32_t i = 0; i < r->w.procs; i++) {
 		struct prog *g;
 

@@ -22,6 +22,11 @@ struct swarm {
 	uint32_t w_map, w_unmap, w_dontneed, w_move, w_grow, w_lock, w_fork;
 	uint32_t w_populate, w_reclaim;
 	uint32_t w_random, w_seq, w_hot, w_sleep;
+	uint32_t w_file;      /* anything with files */
+	uint32_t files;       /* of these, so many are shared memory */
+	uint32_t shmem_files;
+	uint64_t file_pages;  /* of each, at most */
+	bool file_maps;       /* bits: also mapped */
 	uint32_t write_pct;
 	bool late_maps;          /* uffd: mapped, used, then registered */
 	uint32_t validate_every; /* operations between two rests; 0 = never */
@@ -41,13 +46,18 @@ struct run {
 	bool oom_allowed, trace;
 	/* what happened */
 	uint64_t nr_ops, nr_touch, nr_lost, nr_oom, nr_forks, nr_rests;
-	uint64_t nr_unrested, nr_nomem;
+	uint64_t nr_unrested, nr_nomem, nr_file;
 	struct list_head progs, all_tasks;
+	struct rfile *file; /* [files] */
 };
 
 /* Makes the programs; sim_run() then runs them. 0 or -errno. => the lists are
  * initialised */
 int programs_start(struct run *r);
+/* [task] All programs have ended: what stands on the disk is what was written
+ * last, and the files go. */
+void files_end(struct run *r);
+void files_free(struct run *r);
 void programs_free(struct run *r);
 
 #endif

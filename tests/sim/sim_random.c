@@ -180,6 +180,18 @@ static void draw_programs(struct prng *p, const struct sim_config *c,
 	}
 }
 
+static void draw_files(struct prng *p, const struct sim_config *c,
+		       struct swarm *w)
+{
+	if (c->contents != SIM_CONTENTS_FULL || prng_below(p, 2))
+		return;
+	w->w_file = (uint32_t)prng_range(p, 10, 120);
+	w->files = (uint32_t)prng_range(p, 1, 4);
+	w->shmem_files = (uint32_t)prng_below(p, w->files + 1);
+	w->file_pages = prng_range(p, 4, frames_of(c) / 2);
+	w->file_maps = c->mmu == SIM_MMU_BITS && prng_below(p, 4);
+}
+
 static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 		 enum sim_mmu_model mmu, uint32_t scale)
 {
@@ -200,7 +212,11 @@ static void draw(struct run *r, struct sim_config *c, struct tunables *tun,
 	isolated = frames_of(c) / 4 / (r->w.procs_max * r->w.tasks + 1);
 	if (tun->cluster_max > isolated)
 		tun->cluster_max = isolated > 4 ? isolated : 4;
-	need = r->w.pages * r->w.procs_max;
+	draw_files(&p, c, &r->w);
+	need = r->w.pages * r->w.procs_max + r->w.shmem_files * r->w.file_pages +
+	       (r->w.file_maps ? r->w.files * r->w.file_pages *
+				     r->w.procs_max
+			       : 0);
 	errors =
 	    c->rates.write_eio + c->rates.write_enospc + c->rates.unmap_busy;
 	if (prng_below(&p, 6) == 0) {
@@ -238,6 +254,7 @@ static void at_end(void *arg)
 	/* pages that were locked or under I/O when their last owner went are
 	 * still in the swap cache; reclaim takes them, if errors let it */
 	*sim_rates(r->s) = (struct sim_rates){0};
+	files_end(r);
 	for (int i = 0; i < 20; i++) {
 		if (!sim_settle(r->s, 20000000000))
 			break;
@@ -312,18 +329,21 @@ static int run_seed(const struct options *o, uint64_t seed,
 	rc = run_machine(&r);
 	if (o->verbose || rc)
 		printf("seed %" PRIu64 " %s: %" PRIu64 " frames, %u x %u tasks"
-		       ", %" PRIu64 " pages each; %" PRIu64 " ops, %" PRIu64
+		       ", %" PRIu64 " pages each; %" PRIu64 " ops (%" PRIu64
+		       " files), %" PRIu64
 		       " touches, %" PRIu64 " read, %" PRIu64
 		       " written, %" PRIu64 " lost, %" PRIu64
 		       " killed, %" PRIu64 " forks, %" PRIu64 "+%" PRIu64
 		       " rests, %" PRIu64 " switches, %" PRIu64 " ms\n",
 		       seed, mmu == SIM_MMU_BITS ? "bits" : "uffd",
 		       frames_of(&c), r.w.procs, r.w.tasks, r.w.pages, r.nr_ops,
+		       r.nr_file,
 		       r.nr_touch, sim_disk_stats(r.s)->pages_read,
 		       sim_disk_stats(r.s)->pages_written, r.nr_lost, r.nr_oom,
 		       r.nr_forks, r.nr_rests, r.nr_unrested, sim_switches(r.s),
 		       sim_now(r.s) / 1000000);
 	programs_free(&r);
+	files_free(&r);
 	sim_destroy(r.s);
 	lost_exit(&r.lost);
 	return rc;

@@ -606,6 +606,54 @@ int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock)
 	return SYSCALL(p, mlock, start, end, lock);
 }
 
+/* A call of the engine's, made for p. */
+#define FOR_PROC(p, expr)                                                      \
+	({                                                                     \
+		struct sim_proc *before_ = sim__work_for((p)->sim, p);         \
+		__typeof__(expr) rc_ = (expr);                                 \
+		sim__work_for((p)->sim, before_);                              \
+		rc_;                                                           \
+	})
+
+int64_t sim_read(struct sim_proc *p, struct file *f, uint64_t pos, uint64_t len,
+		 void *buf)
+{
+	return FOR_PROC(p, weir__file_read(f, pos, len, buf));
+}
+
+int64_t sim_write(struct sim_proc *p, struct file *f, uint64_t pos,
+		  uint64_t len, const void *buf)
+{
+	return FOR_PROC(p, weir__file_write(f, pos, len, buf));
+}
+
+int sim_truncate(struct sim_proc *p, struct file *f, uint64_t size)
+{
+	return FOR_PROC(p, weir__file_truncate(f->mapping, size));
+}
+
+int sim_fsync(struct sim_proc *p, struct file *f, uint64_t first, uint64_t last)
+{
+	return FOR_PROC(p, weir__file_sync(f->mapping, first, last));
+}
+
+int sim_mmap_file(struct sim_proc *p, uint64_t start, uint64_t end,
+		  uint32_t flags, struct file *f, uint64_t pgoff)
+{
+	int rc;
+
+	sim__books_lock(p);
+	rc = FOR_PROC(p, weir__region_add_file(p->as, start, end, flags, f,
+					       pgoff));
+	sim__books_unlock(p);
+	return rc;
+}
+
+int sim_msync(struct sim_proc *p, uint64_t start, uint64_t end, unsigned flags)
+{
+	return FOR_PROC(p, weir__aspace_msync(p->as, start, end, flags));
+}
+
 int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
 		    uint32_t flags, struct file **out)
 {

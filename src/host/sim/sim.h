@@ -218,6 +218,21 @@ int sim_mlock(struct sim_proc *p, uint64_t start, uint64_t end, bool lock);
  */
 int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
 		    uint32_t flags, struct file **out);
+/*
+ * System calls of a process. read and write: bytes done, or -errno, as
+ * weir__file_read and weir__file_write. mmap of a file: bits only, -EOPNOTSUPP;
+ * an access past the end of the file then gives -ENXIO.
+ */
+int64_t sim_read(struct sim_proc *p, struct file *f, uint64_t pos, uint64_t len,
+		 void *buf);
+int64_t sim_write(struct sim_proc *p, struct file *f, uint64_t pos,
+		  uint64_t len, const void *buf);
+int sim_truncate(struct sim_proc *p, struct file *f, uint64_t size);
+int sim_fsync(struct sim_proc *p, struct file *f, uint64_t first,
+	      uint64_t last);
+int sim_mmap_file(struct sim_proc *p, uint64_t start, uint64_t end,
+		  uint32_t flags, struct file *f, uint64_t pgoff);
+int sim_msync(struct sim_proc *p, uint64_t start, uint64_t end, unsigned flags);
 /* What stands on the disk: sim_page_bytes of it, NULL without contents. */
 void *sim_file_page(struct sim *s, struct file *f, uint64_t index);
 

@@ -182,6 +182,16 @@ static uint64_t stamp_of(const struct shadow_page *p)
 	return v;
 }
 
+bool shadow_is_mapped(const struct shadow *h, uint64_t addr)
+{
+	return at(h, addr)->flags & SHADOW_MAPPED;
+}
+
+uint64_t shadow_stamp(const struct shadow *h, uint64_t addr)
+{
+	return stamp_of(at(h, addr));
+}
+
 static bool is_zero(const void *data, size_t bytes)
 {
 	const unsigned char *c = data;
@@ -245,6 +255,17 @@ bool shadow_error(struct shadow *h, uint64_t addr, int err)
 			     stamp_of(p));
 	p->flags |= SHADOW_LOST;
 	return true;
+}
+
+void shadow_adopt(struct shadow *h, uint64_t addr, const void *data)
+{
+	struct shadow_page *p = at(h, addr);
+
+	if (!p->data)
+		p->data = malloc(h->bytes);
+	if (!p->data)
+		abort();
+	memcpy(p->data, data, h->bytes);
 }
 
 void shadow_write(struct shadow *h, uint64_t addr, void *data, struct prng *rnd)

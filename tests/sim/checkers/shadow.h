@@ -62,10 +62,16 @@ void shadow_flux(struct shadow *h, uint64_t start, uint64_t end, bool going);
 void shadow_settled(struct shadow *h, uint64_t start, uint64_t end);
 bool shadow_in_flux(const struct shadow *h, uint64_t addr);
 
+bool shadow_is_mapped(const struct shadow *h, uint64_t addr);
+/* First word of what the page must hold. */
+uint64_t shadow_stamp(const struct shadow *h, uint64_t addr);
+
 /* The contents an access found. False: h->why says what is wrong. */
 bool shadow_check(struct shadow *h, uint64_t addr, const void *data);
 /* An access failed with err (-EFAULT, -EIO). The same. */
 bool shadow_error(struct shadow *h, uint64_t addr, int err);
+/* What stands in the page is right. */
+void shadow_adopt(struct shadow *h, uint64_t addr, const void *data);
 /* The program writes: a new value here and in the page. */
 void shadow_write(struct shadow *h, uint64_t addr, void *data,
 		  struct prng *rnd);
