@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "engine/iopool.h"
 #include "engine/lruvec.h"
+#include "engine/oom.h"
 #include "engine/pcache.h"
 #include "engine/reclaim.h"
 #include "engine/rmap.h"
@@ -69,6 +70,7 @@ void weir__engine_exit(struct engine *e)
 {
 	weir__kswapd_stop(e);
 	weir__flusher_stop(e);
+	weir__oom_reaper_stop(e);
 	weir__bug_on(e, !list_empty(&e->aspaces));
 	weir__bug_on(e, !list_empty(&e->pcache->mappings));
 	weir__vfs_exit(e);

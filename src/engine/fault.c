@@ -452,7 +452,7 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 
 	weir__spin_lock(e, &as->lock);
 	r = weir__region_find(as, addr);
-	if (!r) {
+	if (!r || as->flags & ASPACE_UNSTABLE) {
 		weir__spin_unlock(e, &as->lock);
 		return -EFAULT;
 	}

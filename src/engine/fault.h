@@ -10,7 +10,8 @@ enum { FAULT_WRITE = 1 << 0, FAULT_WP = 1 << 1 };
 /*
  * The program touched addr and the machine trapped. May sleep. When it
  * returns 0 the access can be tried again (the host has been told to wake).
- *   -EFAULT   no region there
+ *   -EFAULT   no region there; or its
+ *            owner was ended and its memory is being taken (oomreap.c)
  *   -ENXIO    the region maps a file, and this is past its end (SIGBUS)
  *   -EIO      the page's contents are lost (read error, bad checksum); the
  *             page is poisoned. Or a page of a file could not be read: the

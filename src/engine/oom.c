@@ -226,6 +226,7 @@ static void kill(struct engine *e, void *owner)
 	} else {
 		e->oom_since_ns = h->ops->now_ns(h);
 		weir__stat_inc(e, STAT_oom_kill);
+		weir__wake_oom_reaper(e);
 		if (err)
 			h->ops->log(
 			    h, 0, "out of memory: the victim cannot be ended");

@@ -372,7 +372,9 @@ struct aspace {
 enum {
 	ASPACE_OOM_VICTIM = 1 << 0,
 	ASPACE_DYING = 1 << 1,
-	ASPACE_OOM_SKIP = 1 << 2 /* killed, and nothing more to hope from it */
+	ASPACE_OOM_SKIP = 1 << 2, /* killed, and nothing more to hope from it */
+	ASPACE_UNSTABLE = 1 << 3  /* its memory is taken away: no fault any
+				     more. Set under (s) */
 };
 
 /* -------------------------------------------------------------- engine --- */
@@ -441,6 +443,8 @@ struct engine {
 	_Atomic uint32_t oom_lock;
 	uint64_t oom_since_ns;	/* last kill; under oom_lock */
 	uint64_t oom_report_ns; /* last report; under oom_lock */
+	_Atomic uint32_t oom_reap_word; /* wait word: somebody was killed */
+	_Atomic uint32_t oom_reaper_running;
 	_Atomic uint32_t stopping; /* workers end */
 	_Atomic bool drop_silently; /* manual.c */
 

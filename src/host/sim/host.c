@@ -11,6 +11,7 @@
 #include "engine/check.h"
 #include "engine/engine.h"
 #include "engine/fault.h"
+#include "engine/oom.h"
 #include "engine/reclaim.h"
 #include "engine/swap.h"
 #include "engine/writeback.h"
@@ -321,6 +322,8 @@ static void boot_task(void *arg)
 	b->rc = weir__kswapd_start(s->engine);
 	if (!b->rc)
 		b->rc = weir__flusher_start(s->engine);
+	if (!b->rc)
+		b->rc = weir__oom_reaper_start(s->engine);
 	if (!b->rc && s->cfg.mmu == SIM_MMU_UFFD)
 		b->rc = sim__uffd_start(s);
 }
