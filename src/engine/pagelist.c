@@ -189,6 +189,28 @@ static void give_slots(struct batch *b, struct list_head *list)
 	list_splice_init(&want, list);
 }
 
+/*
+ * Nobody's any more: bound to a slot that no entry names. It is not written,
+ * not even looked at: the machine may not have taken it out of the program's
+ * sight yet.
+ *
+ *   a scan                              madvise, munmap (host event)
+ *   ---------------------------         ---------------------------
+ *   isolates the page: dirty, bound,
+ *   mapped (written to under an
+ *   earlier write of it)
+ *                                       the entry goes; the page, held by
+ *                                       the scan, stays
+ *   locks it: no entry, no question
+ *   lets go of slot and page
+ *                                       the machine drops it
+ */
+static bool is_orphan(struct engine *e, const struct frame *f)
+{
+	return !weir__frame_mapped(f) && frame_test(f, FRAME_SWAPCACHE) &&
+	       !weir__swap_count(e, f->private);
+}
+
 /* Step 5 and the sorting into dirty and clean. */
 static void unmap_all(struct batch *b, struct list_head *list,
 		      struct list_head *dirty, struct list_head *clean)
@@ -201,6 +223,8 @@ static void unmap_all(struct batch *b, struct list_head *list,
 			activate(b, f);
 			continue;
 		}
+		if (is_orphan(b->e, f))
+			weir__frame_clear(f, FRAME_DIRTY);
 		if (!frame_test(f, FRAME_DIRTY)) {
 			list_move_tail(&f->lru, clean);
 			continue;
