@@ -172,6 +172,7 @@ static void check_page(struct census *c, struct frame *f)
 		c->dirty += weir__frame_is_file(f) && frame_test(f, FRAME_DIRTY);
 		refs++;
 	}
+	refs += frame_test(f, FRAME_PRIVATE);
 	in_batches = batch_refs(c->e, f, &waits);
 	if (frame_test(f, FRAME_LRU))
 		c->lru++;

@@ -21,6 +21,7 @@
 #include "engine/alloc.h"
 #include "engine/aspace.h"
 #include "engine/batch.h"
+#include "engine/buffers.h"
 #include "engine/check.h"
 #include "engine/fault_internal.h"
 #include "engine/file.h"
@@ -293,6 +294,19 @@ static int fault_read(struct filefault *ff)
 	return claim(ff) ? install(ff) : AGAIN;
 }
 
+/* => page locked. It is about to be written through a mapping. */
+static int prepare_dirty(struct engine *e, struct frame *f)
+{
+	struct mapping *m = weir__frame_mapping(f);
+
+	if (m->flags & MAPPING_BUFFERS &&
+	    weir__buffers_create(e, f, GFP_NOFS))
+		return -ENOMEM;
+	weir__page_dirty(e, f);
+	weir__buffers_dirty(f, 0, PAGE_SIZE);
+	return 0;
+}
+
 /*
  * A writer pays for the pages it dirtied before, not for this one: were it to
  * sleep between the fault and its write, the flusher could have cleaned the page
@@ -307,7 +321,10 @@ static int fault_shared_write(struct filefault *ff)
 	f = get_page(ff, &err);
 	if (!f)
 		return err;
-	weir__page_dirty(ff->e, f);
+	if (prepare_dirty(ff->e, f)) {
+		let_go(ff->e, f);
+		return -ENOMEM;
+	}
 	add(ff, ff->addr, f);
 	return claim(ff) ? install(ff) : AGAIN;
 }
@@ -448,9 +465,10 @@ static int make_writable(struct engine *e, struct aspace *as, uint64_t addr,
 
 	if (!f)
 		return AGAIN;
-	weir__page_dirty(e, f);
 	vec.pfn = weir__pfn(e, f);
-	e->host->ops->protect(e->host, as->host, &vec, 1);
+	vec.status = (int16_t)prepare_dirty(e, f);
+	if (vec.status == 0)
+		e->host->ops->protect(e->host, as->host, &vec, 1);
 	if (vec.status == 0)
 		v |= PTE_WRITE | PTE_DIRTY | PTE_ACCESSED;
 	weir__fault_finish(e, as, addr, v);

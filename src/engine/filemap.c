@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "engine/batch.h"
+#include "engine/buffers.h"
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/frame.h"
@@ -252,6 +253,11 @@ static int prepare(struct mapping *m, struct frame *page, bool whole)
 {
 	struct engine *e = m->engine;
 
+	if (m->flags & MAPPING_BUFFERS &&
+	    weir__buffers_create(e, page, GFP_NOFS)) {
+		weir__frame_unlock(e, page);
+		return -ENOMEM;
+	}
 	if (frame_test(page, FRAME_UPTODATE) || whole)
 		return 0;
 	if (page->index >= weir__mapping_pages(m)) {
@@ -296,6 +302,7 @@ static void write_end(struct mapping *m, struct frame *page, uint64_t pos,
 		memcpy(p + (pos & ~PAGE_MASK), buf, len);
 	weir__frame_set(page, FRAME_UPTODATE);
 	weir__page_dirty(e, page);
+	weir__buffers_dirty(page, pos & ~PAGE_MASK, len);
 	if (pos + len > m->size) {
 		weir__spin_lock(e, &m->lock);
 		m->size = pos + len;

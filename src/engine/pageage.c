@@ -237,14 +237,14 @@ static int unmap_file_entry(struct region *r, uint64_t addr, pte_t *pte,
 	return 0;
 }
 
-bool weir__try_to_unmap(struct engine *e, struct frame *f)
+int weir__try_to_unmap(struct engine *e, struct frame *f)
 {
 	struct unmap_arg a = {.e = e, .f = f, .s = f->private};
 
 	weir__rmap_walk(e, f, false,
 			weir__frame_mapping(f) ? unmap_file_entry : unmap_entry,
 			&a);
-	while (a.removed--)
+	for (unsigned i = 0; i < a.removed; i++)
 		weir__page_put(e, f); /* the isolation holds one more */
-	return !weir__frame_mapped(f);
+	return weir__frame_mapped(f) ? -1 : (int)a.removed;
 }

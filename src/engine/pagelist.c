@@ -33,6 +33,7 @@
 
 #include "engine/alloc.h"
 #include "engine/batch.h"
+#include "engine/buffers.h"
 #include "engine/check.h"
 #include "engine/event.h"
 #include "engine/frame.h"
@@ -218,12 +219,16 @@ static void unmap_all(struct batch *b, struct list_head *list,
 	struct frame *f, *tmp;
 
 	list_for_each_entry_safe(f, tmp, list, lru) {
-		if (weir__frame_mapped(f) && !weir__try_to_unmap(b->e, f)) {
+		int unmapped = weir__frame_mapped(f)
+				   ? weir__try_to_unmap(b->e, f)
+				   : 0;
+
+		if (unmapped < 0) {
 			b->st->nr_unmap_fail++;
 			activate(b, f);
 			continue;
 		}
-		if (is_orphan(b->e, f))
+		if (!unmapped && is_orphan(b->e, f))
 			weir__frame_clear(f, FRAME_DIRTY);
 		if (!frame_test(f, FRAME_DIRTY)) {
 			list_move_tail(&f->lru, clean);
@@ -279,7 +284,8 @@ static bool leave_dirty(struct batch *b, struct frame *f)
 		return true;
 	}
 	if (f->error & AGE_IF_CLEAN || !(b->sc->gfp & GFP_FS) ||
-	    !b->sc->may_writepage || f->refcount != REFS_IDLE)
+	    !b->sc->may_writepage ||
+	    f->refcount != REFS_IDLE + weir__buffers_refs(f))
 		keep(b, f);
 	else
 		activate(b, f);
@@ -305,6 +311,10 @@ static void drop_file(struct batch *b, struct frame *f)
 {
 	struct engine *e = b->e;
 
+	if (!weir__buffers_release(e, f)) {
+		activate(b, f);
+		return;
+	}
 	if (!weir__pcache_remove_frozen(e, f, REFS_IDLE, true)) {
 		keep(b, f);
 		return;
@@ -325,7 +335,7 @@ static void reclaim_files(struct batch *b, struct list_head *files,
 	struct frame *f, *tmp;
 
 	list_for_each_entry_safe(f, tmp, files, lru) {
-		if (weir__frame_mapped(f) && !weir__try_to_unmap(b->e, f)) {
+		if (weir__frame_mapped(f) && weir__try_to_unmap(b->e, f) < 0) {
 			b->st->nr_unmap_fail++;
 			activate(b, f);
 			continue;
@@ -340,14 +350,35 @@ static void reclaim_files(struct batch *b, struct list_head *files,
 	list_splice_init(&shmem, dirty);
 }
 
-/* Those whose home is a file. */
-static void pick_files(struct list_head *asked, struct list_head *files)
+/* A page that was cut off its file while a buffer of it was busy. When they are
+ * gone it has the isolation's reference and no other. */
+static void drop_orphan(struct batch *b, struct frame *f)
+{
+	struct engine *e = b->e;
+
+	if (!weir__buffers_release(e, f) || !weir__frame_freeze(f, 1)) {
+		keep(b, f);
+		return;
+	}
+	list_del(&f->lru);
+	b->nr_reclaimed++;
+	weir__frame_isolation_end(e, f);
+	weir__frame_unlock(e, f);
+	weir__frames_free(e, f, 0);
+}
+
+/* Those whose home is a file, or was. */
+static void pick_files(struct batch *b, struct list_head *asked,
+		       struct list_head *files)
 {
 	struct frame *f, *tmp;
 
-	list_for_each_entry_safe(f, tmp, asked, lru)
+	list_for_each_entry_safe(f, tmp, asked, lru) {
 		if (weir__frame_mapping(f))
 			list_move_tail(&f->lru, files);
+		else if (frame_test(f, FRAME_PRIVATE))
+			drop_orphan(b, f);
+	}
 }
 
 unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
@@ -372,7 +403,7 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 	weir__age_locked(e, &asked);
 	list_for_each_entry_safe(f, tmp, &asked, lru)
 		judge(&b, f);
-	pick_files(&asked, &files);
+	pick_files(&b, &asked, &files);
 	reclaim_files(&b, &files, &dirty);
 	give_slots(&b, &asked);
 	unmap_all(&b, &asked, &dirty, &clean);

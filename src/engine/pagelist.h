@@ -12,10 +12,11 @@
 unsigned weir__age_locked(struct engine *e, struct list_head *pages);
 
 /*
- * try_to_unmap: every entry becomes a swap entry. => page locked, bound to a
- * slot. True when nothing maps the page any more.
+ * try_to_unmap: every entry becomes a swap entry, or, of a page of a file, none.
+ * => page locked; anonymous: bound to a slot. How many entries went, or -1 when
+ * something still maps the page.
  */
-bool weir__try_to_unmap(struct engine *e, struct frame *f);
+int weir__try_to_unmap(struct engine *e, struct frame *f);
 
 /*
  * pageout.c. Slots for the locked pages of `want` (anonymous, not bound), in

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "engine/batch.h"
+#include "engine/buffers.h"
 #include "engine/check.h"
 #include "engine/event.h"
 #include "engine/file.h"
@@ -264,6 +265,10 @@ static void replace(struct engine *e, struct frame *f, uint64_t value)
 void weir__pcache_delete(struct engine *e, struct frame *f)
 {
 	weir__page_clean(e, f);
+	/* Where one is busy the page stays behind with them, nobody's, until
+	 * reclaim meets it. */
+	weir__buffers_forget(f);
+	weir__buffers_release(e, f);
 	replace(e, f, 0);
 }
 
@@ -433,8 +438,12 @@ int weir__pcache_init(struct engine *e)
 	    weir__slab_cache_create(e, "mapping", sizeof(struct mapping));
 	pc->file_cache =
 	    weir__slab_cache_create(e, "file", sizeof(struct file));
-	return pc->node_cache && pc->mapping_cache && pc->file_cache ? 0
-								     : -ENOMEM;
+	pc->buffer_cache =
+	    weir__slab_cache_create(e, "buffer", sizeof(struct buffer));
+	return pc->node_cache && pc->mapping_cache && pc->file_cache &&
+		       pc->buffer_cache
+		   ? 0
+		   : -ENOMEM;
 }
 
 int weir__mapping_create(struct engine *e, enum mapping_kind kind, uint32_t id,
@@ -645,6 +654,8 @@ static bool page_is_valid(struct mapping *m, struct frame *f, uint64_t index)
 	if (m->kind == MAPPING_FILE &&
 	    frame_test(f, FRAME_DIRTY) !=
 		xt_tag_get(&m->tree, index, XT_DIRTY))
+		return false;
+	if (!weir__buffers_are_valid(f))
 		return false;
 	return frame_test(f, FRAME_WRITEBACK) ==
 	       xt_tag_get(&m->tree, index, XT_WRITEBACK);

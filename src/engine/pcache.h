@@ -67,6 +67,7 @@ struct pcache {
 	struct list_head mappings; /* (m) */
 	_Atomic uint32_t nr_dead;  /* of these: without users, to be ended */
 	struct slab_cache *node_cache, *mapping_cache, *file_cache; /* (c) */
+	struct slab_cache *buffer_cache;			    /* (c) */
 	struct spin shadow_lock;       /* RANK_SHADOW */
 	struct list_head shadow_nodes; /* oldest first */
 	_Atomic uint64_t nr_shadow_nodes;

@@ -27,6 +27,7 @@
 
 #include "engine/aspace.h"
 #include "engine/batch.h"
+#include "engine/buffers.h"
 #include "engine/check.h"
 #include "engine/file.h"
 #include "engine/frame.h"
@@ -223,6 +224,7 @@ static bool invalidate_page(struct mapping *m, struct frame *f)
 	if (!weir__frame_trylock(f))
 		return false;
 	gone = weir__frame_mapping(f) == m && !weir__frame_mapped(f) &&
+	       weir__buffers_release(e, f) &&
 	       weir__pcache_remove_frozen(e, f, REFS_IDLE, false);
 	if (gone) /* from here on it is a page with one last reference */
 		__atomic_store_n((int32_t *)&f->refcount, 1, __ATOMIC_RELEASE);

@@ -50,6 +50,7 @@
 #include <errno.h>
 
 #include "engine/batch.h"
+#include "engine/buffers.h"
 #include "engine/check.h"
 #include "engine/event.h"
 #include "engine/file.h"
@@ -58,6 +59,10 @@
 #include "engine/pgtable.h"
 #include "engine/rmap.h"
 #include "engine/vmscan.h"
+
+/* A page that somebody made dirty without a word gets its buffers now. Memory
+ * is perhaps what this write is for: the flusher may use the reserve. */
+#define GFP_BUFFERS (GFP_NOFS | GFP_NORETRY)
 
 #define SEC_NS		1000000000ull
 #define MAX_PAUSE_NS	200000000ull
@@ -185,6 +190,7 @@ static void end_write(struct engine *e, struct weir_io *io)
 	for (unsigned i = 0; i < io->nr; i++) {
 		struct frame *f = weir__frame(e, io->pfn[i]);
 
+		weir__buffers_end_write(f, io->status[i]);
 		if (io->status[i]) {
 			failed++;
 			m->error = (uint32_t)-io->status[i];
@@ -313,6 +319,9 @@ uint64_t weir__writepages(struct mapping *m, struct wb_control *wbc)
 			struct weir_io *w = request_for(m, &io, index);
 
 			make_clean(e, f);
+			if (m->flags & MAPPING_BUFFERS)
+				weir__buffers_create(e, f, GFP_BUFFERS);
+			weir__buffers_start_write(f);
 			weir__page_start_writeback(e, f);
 			weir__page_clean(e, f);
 			w->pfn[w->nr++] = weir__pfn(e, f);
@@ -722,7 +731,8 @@ int weir__flusher_start(struct engine *e)
 	int err;
 
 	e->wb->running = 1;
-	err = e->host->ops->spawn(e->host, "flusher", 0, flusher, NULL);
+	err = e->host->ops->spawn(e->host, "flusher", PF_MEMALLOC, flusher,
+				  NULL);
 	if (err)
 		e->wb->running = 0;
 	return err;

@@ -598,7 +598,8 @@ void files_start(struct run *r)
 		if (filemodel_init(&rf->m, r->w.file_pages, &r->next_stamp) ||
 		    sim_file_create(r->s,
 				    rf->shmem ? MAPPING_SHMEM : MAPPING_FILE, 0,
-				    0, &rf->f))
+				    !rf->shmem && i & 1 ? MAPPING_BUFFERS : 0,
+				    &rf->f))
 			sim__fail(r->s, "no memory for a file");
 	}
 }
