@@ -169,6 +169,9 @@ static void move_tail(struct engine *e, struct lruvec *v, struct frame *f)
 		return;
 	weir__lruvec_del(e, v, f);
 	weir__frame_clear(f, FRAME_ACTIVE);
+	/* Out of place already, where that is how pages are asked. */
+	if (!e->host->ops->has_accessed_bit)
+		weir__frame_set(f, FRAME_ASKED);
 	weir__lruvec_add_tail(e, v, f);
 	weir__stat_inc(e, STAT_pgrotated);
 }

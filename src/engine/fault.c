@@ -143,6 +143,33 @@ static bool sole_owner(struct engine *e, struct frame *f)
 	       weir__swap_count(e, f->private) == 0;
 }
 
+/*
+ * A page that is read is mapped so that the first write to it shows: only then
+ * may its slot go stale. Where that costs a trap as dear as the fault itself,
+ * and most pages of the region that are read are written next (counters, heaps
+ * of languages that count references), the trap is not worth the slot: the page
+ * is mapped for writing at once. Every WRITE_PROBE-th is not, to see whether
+ * that is still so. A write that trapped raises the bias, a page that left
+ * unwritten (pageage.c) lowers it.
+ */
+#define WRITE_LIKELY (WRITE_BIAS_MAX / 2 + 1)
+#define WRITE_PROBE  16
+
+/* => aspace lock held */
+static bool likely_written(struct engine *e, struct region *r)
+{
+	if (e->host->ops->has_accessed_bit || r->file ||
+	    r->write_bias < WRITE_LIKELY)
+		return false;
+	return ++r->write_probe % WRITE_PROBE != 0;
+}
+
+static void note_written(struct region *r)
+{
+	if (r->write_bias < WRITE_BIAS_MAX)
+		r->write_bias++;
+}
+
 /* --- first touch -------------------------------------------------------- */
 
 /* Pages to fill from addr on: one, or a doubling run of a stream. */
@@ -212,7 +239,7 @@ static int fault_soft(struct engine *e, struct aspace *as, uint64_t addr,
 	if (write)
 		make_dirty(e, f);
 	dirty = write || (v & PTE_WRITE);
-	err = map_one(e, as, addr, f, dirty ? VEC_WRITE : 0);
+	err = map_one(e, as, addr, f, VEC_SOFT | (dirty ? VEC_WRITE : 0));
 	if (err == -EEXIST)
 		err = 0;
 	if (err == 0) {
@@ -484,18 +511,21 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 	if (v & PTE_SWAP) {
 		bool cached = in_swap_cache(e, r, pte_swap(v));
 
+		write = write || likely_written(e, r);
 		weir__swapin_window(e, r, addr, cached, &w);
 		weir__spin_unlock(e, &as->lock);
 		return fault_swap(e, as, addr, v, write, &w);
 	}
 	if (v & PTE_HINT)
-		return fault_soft(e, as, addr, v, write);
+		return fault_soft(e, as, addr, v,
+				  write || likely_written(e, r));
 	/* A trap on a write that the books allow: the machine remembers a
 	 * protection that we do not (a page that was moved while it was being
 	 * booked). Lifting it again is all there is to do. */
 	if (write && (!(v & PTE_WRITE) || flags & FAULT_WP)) {
 		if (r->file && !weir__frame_anon_vma(weir__frame(e, pte_pfn(v))))
 			return weir__fault_file_write(e, as, r, addr, v);
+		note_written(r);
 		return fault_wp(e, as, addr, v);
 	}
 	return fault_present(e, as, addr, v);

@@ -48,7 +48,8 @@ struct weir_vec {
 enum {
 	VEC_WRITE = 1 << 0, /* map: the program may write without a trap */
 	VEC_ZERO = 1 << 1,  /* map: contents are zeros; the frame has no buffer */
-	VEC_LOCKED = 1 << 2 /* unmap, out: refused because the program locked it */
+	VEC_LOCKED = 1 << 2, /* unmap, out: refused because the program locked it */
+	VEC_SOFT = 1 << 3 /* map: what unmap took out goes back as it is */
 };
 
 enum weir_io_op { WEIR_IO_READ, WEIR_IO_WRITE };

@@ -47,6 +47,7 @@ void weir__lruvec_init(struct lruvec *v, struct node *n)
 	weir__spin_init(&v->lru_lock, RANK_LRU);
 	for (unsigned l = 0; l < NR_LRU_LISTS; l++)
 		list_init(&v->lists[l]);
+	list_init(&v->asked);
 	v->pgdat = n;
 }
 
@@ -123,22 +124,39 @@ static void update_size(struct engine *e, struct lruvec *v, enum lru_list l,
 	weir__stat_add(e, (enum stat_item)l, n);
 }
 
+/* Where the page belongs. FRAME_ASKED means inactive anon only; elsewhere it is
+ * the rest of an interrupted visit there. */
+static struct list_head *list_of(struct lruvec *v, struct frame *f,
+				 enum lru_list l)
+{
+	if (!frame_test(f, FRAME_ASKED))
+		return &v->lists[l];
+	if (l == LRU_INACTIVE_ANON) {
+		size_add(&v->nr_asked, 1);
+		return &v->asked;
+	}
+	weir__frame_clear(f, FRAME_ASKED);
+	return &v->lists[l];
+}
+
 void weir__lruvec_add(struct engine *e, struct lruvec *v, struct frame *f)
 {
 	enum lru_list l = weir__frame_lru_list(f);
+	struct list_head *list = list_of(v, f, l);
 
 	update_size(e, v, l, f->zone, 1);
 	if (l != LRU_UNEVICTABLE)
-		list_add(&f->lru, &v->lists[l]);
+		list_add(&f->lru, list);
 }
 
 void weir__lruvec_add_tail(struct engine *e, struct lruvec *v, struct frame *f)
 {
 	enum lru_list l = weir__frame_lru_list(f);
+	struct list_head *list = list_of(v, f, l);
 
 	update_size(e, v, l, f->zone, 1);
 	if (l != LRU_UNEVICTABLE)
-		list_add_tail(&f->lru, &v->lists[l]);
+		list_add_tail(&f->lru, list);
 }
 
 void weir__lruvec_del(struct engine *e, struct lruvec *v, struct frame *f)
@@ -147,6 +165,10 @@ void weir__lruvec_del(struct engine *e, struct lruvec *v, struct frame *f)
 
 	if (l != LRU_UNEVICTABLE)
 		list_del(&f->lru);
+	if (frame_test(f, FRAME_ASKED)) {
+		size_add(&v->nr_asked, -1);
+		weir__frame_clear(f, FRAME_ASKED);
+	}
 	update_size(e, v, l, f->zone, -1);
 }
 
@@ -200,47 +222,89 @@ static bool isolate_one(struct engine *e, struct lruvec *v, struct frame *f,
 	return true;
 }
 
-unsigned weir__lruvec_isolate(struct engine *e, struct lruvec *v,
-			      enum lru_list l, unsigned nr,
-			      unsigned highest_zone, bool may_unmap,
-			      struct list_head *out, unsigned *scanned)
+struct isolation {
+	unsigned highest_zone;
+	bool may_unmap;
+	unsigned free_skips;
+	unsigned scanned, taken;
+	struct list_head *out;
+};
+
+/* => called with lru_lock held */
+static void isolate_from(struct engine *e, struct lruvec *v,
+			 struct list_head *src, unsigned nr,
+			 struct isolation *is)
 {
 	LIST_HEAD(skipped);
-	struct list_head *src = &v->lists[l];
-	unsigned scan = 0, taken = 0, free_skips = LRU_SKIP_MAX;
 
-	weir__bug_on(e, l >= LRU_UNEVICTABLE);
-	weir__spin_lock(e, &v->lru_lock);
-	while (scan < nr && !list_empty(src)) {
+	while (is->scanned < nr && !list_empty(src)) {
 		struct frame *f = list_last_entry(src, struct frame, lru);
 
-		if (f->zone > highest_zone) {
+		if (f->zone > is->highest_zone) {
 			/*
 			 * Not counted, or a list full of them would look
 			 * scanned with nothing found, and the out-of-memory
 			 * choice be made too early. Not without limit either:
 			 * the lock is held.
 			 */
-			if (free_skips)
-				free_skips--;
+			if (is->free_skips)
+				is->free_skips--;
 			else
-				scan++;
+				is->scanned++;
 			list_move(&f->lru, &skipped);
 			continue;
 		}
-		scan++;
-		if (isolate_one(e, v, f, may_unmap)) {
-			list_add_tail(&f->lru, out);
-			taken++;
+		is->scanned++;
+		if (isolate_one(e, v, f, is->may_unmap)) {
+			list_add_tail(&f->lru, is->out);
+			is->taken++;
 		} else {
 			list_move(&f->lru, src);
 		}
 	}
 	list_splice_init(&skipped, src);
+}
+
+unsigned weir__lruvec_isolate(struct engine *e, struct lruvec *v,
+			      enum lru_list l, unsigned nr,
+			      unsigned highest_zone, bool may_unmap,
+			      struct list_head *out, unsigned *scanned)
+{
+	struct isolation is = {.highest_zone = highest_zone,
+			       .may_unmap = may_unmap,
+			       .free_skips = LRU_SKIP_MAX,
+			       .out = out};
+
+	weir__bug_on(e, l >= LRU_UNEVICTABLE);
+	weir__spin_lock(e, &v->lru_lock);
+	if (l == LRU_INACTIVE_ANON) {
+		/* Once each: what could not be taken is at its head. */
+		unsigned asked = (unsigned)size_read(&v->nr_asked);
+
+		isolate_from(e, v, &v->asked, nr < asked ? nr : asked, &is);
+	}
+	isolate_from(e, v, &v->lists[l], nr, &is);
 	weir__spin_unlock(e, &v->lru_lock);
-	weir__stat_add(e, STAT_lru_removals, taken);
-	*scanned = scan;
-	return taken;
+	weir__stat_add(e, STAT_lru_removals, is.taken);
+	*scanned = is.scanned;
+	return is.taken;
+}
+
+unsigned weir__lruvec_isolate_unasked(struct engine *e, struct lruvec *v,
+				      unsigned nr, unsigned highest_zone,
+				      struct list_head *out, unsigned *scanned)
+{
+	struct isolation is = {.highest_zone = highest_zone,
+			       .may_unmap = true,
+			       .free_skips = LRU_SKIP_MAX,
+			       .out = out};
+
+	weir__spin_lock(e, &v->lru_lock);
+	isolate_from(e, v, &v->lists[LRU_INACTIVE_ANON], nr, &is);
+	weir__spin_unlock(e, &v->lru_lock);
+	weir__stat_add(e, STAT_lru_removals, is.taken);
+	*scanned = is.scanned;
+	return is.taken;
 }
 
 /*
@@ -348,11 +412,11 @@ void weir__lru_note_cost(struct lruvec *v, int file, uint64_t nr_io,
 
 /* ------------------------------------------------------------- validity --- */
 
-static bool list_is_valid(struct engine *e, const struct lruvec *v,
-			  enum lru_list l)
+static bool links_are_valid(struct engine *e, const struct lruvec *v,
+			    const struct list_head *h, enum lru_list l,
+			    int64_t *nr, int64_t zone_nr[MAX_ZONES])
 {
-	const struct list_head *h = &v->lists[l], *p;
-	int64_t nr = 0, zone_nr[MAX_ZONES] = {0};
+	const struct list_head *p;
 
 	for (p = h->next; p != h; p = p->next) {
 		const struct frame *f = list_entry(p, struct frame, lru);
@@ -361,14 +425,29 @@ static bool list_is_valid(struct engine *e, const struct lruvec *v,
 			return false;
 		/* The count ends a ring that misses its head. */
 		if (!p->next || p->next->prev != p || p->prev->next != p ||
-		    (uint64_t)++nr > e->nr_frames)
+		    (uint64_t)++*nr > e->nr_frames)
 			return false;
 		if (!frame_test(f, FRAME_LRU) || f->zone >= MAX_ZONES ||
 		    weir__frame_lru_list(f) != l ||
+		    !frame_test(f, FRAME_ASKED) != (h != &v->asked) ||
 		    weir__frame_lruvec(e, f) != v)
 			return false;
 		zone_nr[f->zone]++;
 	}
+	return true;
+}
+
+static bool list_is_valid(struct engine *e, const struct lruvec *v,
+			  enum lru_list l)
+{
+	int64_t nr = 0, zone_nr[MAX_ZONES] = {0};
+
+	if (l == LRU_INACTIVE_ANON &&
+	    (!links_are_valid(e, v, &v->asked, l, &nr, zone_nr) ||
+	     size_read(&v->nr_asked) != nr))
+		return false;
+	if (!links_are_valid(e, v, &v->lists[l], l, &nr, zone_nr))
+		return false;
 	for (unsigned z = 0; z < MAX_ZONES; z++)
 		if (size_read(&v->zone_size[z][l]) != zone_nr[z])
 			return false;

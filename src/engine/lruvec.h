@@ -51,6 +51,12 @@ unsigned weir__lruvec_isolate(struct engine *e, struct lruvec *v,
 			      enum lru_list l, unsigned nr,
 			      unsigned highest_zone, bool may_unmap,
 			      struct list_head *out, unsigned *scanned);
+/* The same for inactive anon pages that have not been asked yet; those that
+ * have been (lruvec.asked) are older, and weir__lruvec_isolate takes them
+ * first. [any] */
+unsigned weir__lruvec_isolate_unasked(struct engine *e, struct lruvec *v,
+				      unsigned nr, unsigned highest_zone,
+				      struct list_head *out, unsigned *scanned);
 /*
  * Puts isolated pages (isolated either way) back by their flags, first to
  * last, and empties the list. The isolation's references are dropped: a page

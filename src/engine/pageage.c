@@ -184,6 +184,27 @@ unsigned weir__page_list_age(struct engine *e, struct list_head *pages)
 	return young;
 }
 
+void weir__page_list_ask(struct engine *e, struct list_head *pages)
+{
+	LIST_HEAD(locked);
+	LIST_HEAD(busy);
+	struct frame *f, *tmp;
+
+	list_for_each_entry_safe (f, tmp, pages, lru)
+		list_move_tail(&f->lru,
+			       weir__frame_trylock(f) ? &locked : &busy);
+	weir__age_locked(e, &locked);
+	list_for_each_entry (f, &locked, lru) {
+		if (f->error & AGE_LOCKED)
+			weir__frame_mlock(e, f);
+		else if (!(f->error & AGE_UNKNOWN))
+			weir__frame_set(f, FRAME_ASKED);
+		weir__frame_unlock(e, f);
+	}
+	list_splice_init(&busy, pages);
+	list_splice_init(&locked, pages);
+}
+
 /* --- try_to_unmap -------------------------------------------------------- */
 
 struct unmap_arg {
@@ -209,6 +230,8 @@ static int unmap_entry(struct region *r, uint64_t addr, pte_t *pte, void *arg)
 	v = pte_xchg(pte, pte_mk_swap(a->s, 0));
 	if (v & PTE_DIRTY)
 		weir__frame_set(a->f, FRAME_DIRTY);
+	if (!(v & PTE_WRITE) && r->write_bias)
+		r->write_bias--;
 	r->as->nr_anon--;
 	r->as->nr_swapents++;
 	/* A fork may give the swap entry a second owner. */

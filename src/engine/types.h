@@ -102,7 +102,8 @@ enum {
 	FRAME_KERNEL = 1u << 24, /* engine-owned for other reasons */
 	FRAME_ISOLATED_ANON = 1u << 25, /* counted in node.nr_isolated[0] */
 	FRAME_ISOLATED_FILE = 1u << 26,	/* counted in node.nr_isolated[1] */
-	FRAME_KEPT = 1u << 27 /* its object (shmem) must stay in memory */
+	FRAME_KEPT = 1u << 27,	/* its object (shmem) must stay in memory */
+	FRAME_ASKED = 1u << 28	/* stands in lruvec.asked, or will */
 };
 
 #define MAPPING_ANON ((uintptr_t)1) /* low bit of frame.mapping */
@@ -194,6 +195,13 @@ enum lru_list {
 struct lruvec {
 	struct spin lru_lock;
 	struct list_head lists[NR_LRU_LISTS]; /* (u) newest at the head */
+	/*
+	 * (u) The old end of inactive anon where there are no accessed bits:
+	 * pages that are out of place so that a touch shows. Counted in size[]
+	 * as that list's. Empty on other machines.
+	 */
+	struct list_head asked;
+	_Atomic int64_t nr_asked;
 	_Atomic int64_t size[NR_LRU_LISTS];   /* pages; changed under (u) */
 	_Atomic int64_t zone_size[MAX_ZONES][NR_LRU_LISTS];
 	uint64_t anon_cost, file_cost;	   /* (u) */
@@ -315,7 +323,13 @@ struct region {
 	uint64_t unmap_seq;	    /* (r) mapping.unmap_seq, when visited */
 	struct stream ra;	    /* swap readahead */
 	struct stream zf;	    /* first-touch runs */
+	/* Where the first write to a page traps: how many of the pages read
+	 * lately were then written (0..WRITE_BIAS_MAX), and who is not asked.
+	 * See fault.c. */
+	uint8_t write_bias, write_probe;
 };
+
+#define WRITE_BIAS_MAX 15
 
 static inline uint64_t region_index(const struct region *r, uint64_t addr)
 {

@@ -83,6 +83,7 @@
 #include "engine/writeback.h"
 
 #define COSTLY_ORDER 3
+#define ASK_BATCH    64u /* pages taken out of place together */
 
 static bool can_age_anon(struct engine *e)
 {
@@ -150,7 +151,10 @@ static void shrink_active_list(struct engine *e, struct node *n,
 		return;
 
 	cull_unevictable(e, &pages);
-	weir__page_list_age(e, &pages);
+	/* Without accessed bits the question costs a trap, and only the old end
+	 * of the inactive list is asked: see ask_ahead. */
+	if (file || e->host->ops->has_accessed_bit)
+		weir__page_list_age(e, &pages);
 	list_for_each_entry (f, &pages, lru) {
 		if (stays_active(f)) {
 			nr_rotated++;
@@ -215,6 +219,36 @@ static void add_round(struct scan_control *sc, const struct reclaim_stat *st,
 		r->nr_file_taken += taken;
 }
 
+/*
+ * Puts the question to the next pages of the inactive anon list, oldest first,
+ * so that those about to be taken have been out of place for a while. How long
+ * decides both prices: every page in use that is asked costs a trap, and a page
+ * that is taken before it could answer costs a read. A part of all anonymous
+ * pages (tunable ask_window) is out of place at a time.
+ */
+static void ask_ahead(struct engine *e, struct node *n, unsigned nr,
+		      struct scan_control *sc)
+{
+	struct lruvec *v = &n->lruvec;
+	int64_t all = v->size[LRU_INACTIVE_ANON] + v->size[LRU_ACTIVE_ANON];
+	int64_t want = all / (int64_t)e->tun.ask_window + nr;
+	int64_t left = v->size[LRU_INACTIVE_ANON] - v->nr_asked;
+
+	while (v->nr_asked < want && left > 0) {
+		LIST_HEAD(pages);
+		unsigned scanned;
+
+		if (!weir__lruvec_isolate_unasked(e, v, ASK_BATCH,
+						  sc->reclaim_zone, &pages,
+						  &scanned) &&
+		    !scanned)
+			break;
+		left -= scanned;
+		weir__page_list_ask(e, &pages);
+		weir__lruvec_putback(e, &pages);
+	}
+}
+
 /* Pages freed, or a made-up success for a task that is about to end. */
 static unsigned shrink_inactive_list(struct engine *e, struct node *n,
 				     enum lru_list lru, unsigned nr,
@@ -236,6 +270,9 @@ static unsigned shrink_inactive_list(struct engine *e, struct node *n,
 	}
 
 	weir__lru_add_drain(e);
+	if (lru == LRU_INACTIVE_ANON && !e->host->ops->has_accessed_bit &&
+	    sc->may_unmap)
+		ask_ahead(e, n, nr, sc);
 	taken = take(e, n, lru, nr, sc, &pages, &scanned);
 	sc->nr_scanned += scanned;
 	if (!taken) {

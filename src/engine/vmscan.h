@@ -107,6 +107,13 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 #define AGE_IF_CLEAN   (1u << 19) /* pagelist.c: take it only if it is clean */
 unsigned weir__page_list_age(struct engine *e, struct list_head *pages);
 
+/*
+ * For machines without accessed bits: puts the question to isolated pages of
+ * the inactive anon list, and marks those that are out of place now
+ * (FRAME_ASKED), so that putback lines them up behind the ones asked before.
+ */
+void weir__page_list_ask(struct engine *e, struct list_head *pages);
+
 /* --- throttle.c --------------------------------------------------------- */
 
 #define TICK_NS 4000000ull /* one scheduler tick at 250 Hz */

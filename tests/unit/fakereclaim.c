@@ -202,3 +202,12 @@ unsigned weir__page_list_age(struct engine *e, struct list_head *pages)
 	}
 	return the->age_answer & AGE_YOUNG_MASK ? the->nr_aged : 0;
 }
+
+void weir__page_list_ask(struct engine *e, struct list_head *pages)
+{
+	struct frame *f;
+
+	weir__page_list_age(e, pages);
+	list_for_each_entry (f, pages, lru)
+		weir__frame_set(f, FRAME_ASKED);
+}
