@@ -30,6 +30,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "host/live/readnow.h"
 #include "host/live/sys.h"
 #include "host/live/uring.h"
 #include "util/fmt.h"
@@ -341,17 +342,6 @@ static void before_write(struct store_file *f, struct store_req *r)
 		sum_set(f, r->slot + i, page_sum(r->buf[i]));
 }
 
-/* Whoever waits for it anyway reads it: no ring, no second wake-up. */
-static void read_now(struct store_file *f, struct store_req *r)
-{
-	long n;
-
-	do
-		n = sys_preadv(f->s.fd, r->iov, fill_iov(r), r->slot * PAGE);
-	while (n == -EINTR);
-	file_done(r, (int)n);
-}
-
 static void file_submit(struct store *s, struct store_req *r)
 {
 	struct store_file *f = file_of(s);
@@ -365,8 +355,9 @@ static void file_submit(struct store *s, struct store_req *r)
 	if (write)
 		before_write(f, r);
 	r->scratch[0] = (uintptr_t)f;
-	if (r->sync && !write) {
-		read_now(f, r);
+	if (r->sync && !write) { /* no ring, no second wake-up */
+		file_done(r, (int)readnow(r->reader, f->s.fd, r->iov,
+					  fill_iov(r), r->slot * PAGE));
 		return;
 	}
 	uring_submit(f->ring, write, f->s.fd, r->iov, fill_iov(r),

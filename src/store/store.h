@@ -17,6 +17,7 @@
 
 struct store;
 struct uring;
+struct readnow;
 
 #define STORE_RUN_MAX 256
 
@@ -29,6 +30,7 @@ struct store_req {
 	unsigned nr;     /* pages, 1..STORE_RUN_MAX */
 	uint64_t slot;   /* first slot */
 	void **buf;      /* [nr] page-aligned addresses */
+	struct readnow *reader; /* sync: the submitting thread's */
 	int16_t *status; /* [nr] out: 0, -EIO, -ENOSPC, -EBADMSG */
 	/* Called once, by whoever reaps; must not sleep. */
 	void (*done)(struct store_req *r);

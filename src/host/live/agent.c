@@ -18,8 +18,10 @@
 #include <string.h>
 
 #include "host/live/fork.h"
+#include "host/live/hooks.h"
 #include "host/live/live.h"
 #include "host/live/sys.h"
+#include "host/live/where.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -162,6 +164,8 @@ agent_start(int argc, char **argv, char **envp)
 	dl_iterate_phdr(exclude_object, l);
 	exclude_tls(l);
 	agent = l;
+	where_add();
+	hooks_install(l);
 	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 	watch_start(l);
 }
@@ -186,6 +190,7 @@ static __thread uint64_t my_stack
 
 static void stack_done(void *arg)
 {
+	where_remove();
 	regions_include(agent, my_stack);
 }
 
@@ -197,6 +202,7 @@ static void *thread_main(void *arg)
 	size_t size;
 
 	free(arg);
+	where_add();
 	if (!pthread_getattr_np(pthread_self(), &attr)) {
 		if (!pthread_attr_getstack(&attr, &addr, &size)) {
 			my_stack = (uintptr_t)addr & PAGE_MASK;

@@ -293,6 +293,19 @@ void arena_forget(struct arena *a, uint32_t pfn)
 	unlock(a);
 }
 
+void arena_moved_back(struct arena *a, uint32_t pfn)
+{
+	uint32_t buf = a->buf_of[pfn];
+	uint64_t bit = UINT64_C(1) << buf % CHUNK_PAGES;
+	struct chunk *c = &a->chunk[buf / CHUNK_PAGES];
+
+	lock(a);
+	account(a, c, c->live & ~bit, c->populated & ~bit);
+	settle(a, c);
+	a->buf_of[pfn] = BUF_NONE;
+	unlock(a);
+}
+
 void arena_release(struct weir_host *h, uint32_t pfn, unsigned nr)
 {
 	struct arena *a = &live_of(h)->arena;
@@ -366,6 +379,14 @@ void arena_pin(struct arena *a, uint32_t buf)
 	c->pins[buf % CHUNK_PAGES]++;
 	c->pinned |= UINT64_C(1) << buf % CHUNK_PAGES;
 	unlock(a);
+}
+
+bool arena_is_pinned(struct arena *a, uint32_t buf)
+{
+	return __atomic_load_n(&a->chunk[buf / CHUNK_PAGES].pinned,
+			       __ATOMIC_ACQUIRE) >>
+		       buf % CHUNK_PAGES &
+	       1;
 }
 
 void arena_unpin(struct arena *a, uint32_t buf)

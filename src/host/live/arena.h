@@ -73,6 +73,8 @@ void *arena_contents_gap(struct weir_host *h, uint32_t pfn);
 void arena_release(struct weir_host *h, uint32_t pfn, unsigned nr);
 /* The frame's page is in place now: its buffer is garbage. */
 void arena_forget(struct arena *a, uint32_t pfn);
+/* The same, and the memory behind its buffer went with it. */
+void arena_moved_back(struct arena *a, uint32_t pfn);
 /* Up to nr consecutive buffers without memory; how many, *first. */
 unsigned arena_reserve_out(struct arena *a, unsigned nr, uint32_t *first);
 /* The outcome for each: bound to the frame, or given back unused. */
@@ -84,6 +86,7 @@ static inline char *arena_buf(struct arena *a, uint32_t buf)
 }
 uint32_t arena_buf_of(struct arena *a, uint32_t pfn);
 void arena_pin(struct arena *a, uint32_t buf);
+bool arena_is_pinned(struct arena *a, uint32_t buf);
 void arena_unpin(struct arena *a, uint32_t buf);
 /* A run of garbage to give back: chunk and bits, or false. The bits are taken:
  * arena_trashed() must follow. */

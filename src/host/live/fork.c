@@ -39,6 +39,7 @@
 #include "engine/swap.h"
 #include "host/live/procmaps.h"
 #include "host/live/sys.h"
+#include "host/live/where.h"
 #include "host/live/uffd_abi.h"
 #include "host/live/uring.h"
 #include "store/store.h"
@@ -152,6 +153,7 @@ void fork_parent(struct live *l)
 		l->freeze_req = FREEZE_THAW;
 		wake_watcher(l);
 	}
+	l->fork_tid = 0;
 	fork_lock = 0;
 }
 
@@ -172,6 +174,8 @@ static void forget_threads(struct live *l)
 	nr_leases = 0;
 	nr_stash = 0;
 	l->no_wake = 0;
+	l->fork_tid = 0;
+	l->calls_served = 0;
 	fork_lock = 0;
 }
 
@@ -181,6 +185,7 @@ void fork_child(struct live *l)
 	struct weir_slot *old = l->slot;
 
 	forget_threads(l);
+	where_reset();
 	l->slot = weir_slot_claim(l->shared, sys_getpid(), old->name);
 	if (!l->slot)
 		l->slot = l->spare_slot;

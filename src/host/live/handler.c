@@ -20,12 +20,13 @@
  * message is read.
  */
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "engine/fault.h"
 #include "host/live/live.h"
 #include "host/live/sys.h"
 #include "host/live/uffd_abi.h"
-#include "util/fmt.h"
+#include "host/live/where.h"
 
 #define LOOK_EVERY  8u	/* faults between two looks at where they come from */
 #define STALE	    8u	/* looks that saw no fault come from a CPU */
@@ -59,32 +60,6 @@ static void seat_open_any(struct live *l)
 		}
 }
 
-/* The last field but 13 of a thread's stat file: the CPU it ran on last. */
-static int cpu_of_thread(uint32_t tid)
-{
-	char path[48], buf[512], *p;
-	int fd, cpu = 0, spaces = 0;
-	long n;
-
-	fmt_s(path, sizeof(path), "/proc/self/task/%u/stat", tid);
-	fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
-	n = sys_read(fd, buf, sizeof(buf) - 1);
-	sys_close(fd);
-	if (n <= 0)
-		return -1;
-	buf[n] = 0;
-	p = strrchr(buf, ')'); /* the name may hold anything */
-	for (; p && *p && spaces < 37; p++)
-		spaces += *p == ' ';
-	if (!p || spaces < 37 || *p < '0' || *p > '9')
-		return -1;
-	for (; *p >= '0' && *p <= '9'; p++)
-		cpu = cpu * 10 + (*p - '0');
-	return cpu;
-}
-
 /* Opens the seat of the CPU that faults come from, closes those from where
  * none have come for a while. -1: not known, all open. */
 static void seats_follow(struct live *l, int cpu)
@@ -107,6 +82,9 @@ static void seats_follow(struct live *l, int cpu)
 		if (s->open && l->nr_open > 1 && now - s->last_look > STALE) {
 			l->nr_open--;
 			s->open = 0;
+			/* poll goes back to sleep by itself when somebody else
+			 * took the fault: it has to be called off. */
+			sys_write(s->bell, &(uint64_t){1}, sizeof(uint64_t));
 		}
 	}
 	l->seats_lock = 0;
@@ -123,7 +101,7 @@ static void note_fault(struct live *l, uint32_t tid)
 		l->alone = 0;
 	}
 	if (l->nr_seats > 1 && ++l->nr_faults % LOOK_EVERY == 0)
-		seats_follow(l, cpu_of_thread(tid));
+		seats_follow(l, where_is(tid));
 }
 
 /* One more handler for the seat, when all are busy and there may be more. */
@@ -295,11 +273,23 @@ static void serve(struct live *l, struct live_task *t, uint64_t addr,
 	}
 }
 
+/* Until there is a message, or the seat is closed. */
+static void wait_for_message(struct live *l, struct seat *s)
+{
+	struct pollfd p[2] = {{.fd = l->uffd, .events = POLLIN},
+			      {.fd = s->bell, .events = POLLIN}};
+	uint64_t rings;
+
+	sys_poll(p, 2, -1);
+	if (p[1].revents)
+		sys_read(s->bell, &rings, sizeof(rings));
+}
+
 static void handler_main(void *arg)
 {
 	struct live_task *t = arg;
 	struct live *l = t->live;
-	struct pollfd p = {.fd = l->uffd, .events = POLLIN};
+	bool served = false; /* and likely nothing else has come meanwhile */
 
 	for (;;) {
 		uint64_t addr;
@@ -314,17 +304,21 @@ static void handler_main(void *arg)
 			apply_events(l, t);
 		if (!t->seated)
 			continue;
+		if (served && seat_may_block(l))
+			wait_for_message(l, t->seat);
+		served = false;
 		switch (handlers_read(l, &addr, &flags, &tid)) {
 		case GOT_FAULT:
 			note_fault(l, tid);
 			if (!l->held)
 				serve(l, t, addr, flags);
+			served = true;
 			break;
 		case GOT_EVENT:
 			apply_events(l, t);
 			break;
 		case GOT_NOTHING:
-			sys_poll(&p, 1, -1);
+			wait_for_message(l, t->seat);
 			break;
 		}
 	}
@@ -347,6 +341,9 @@ int handlers_start(struct live *l)
 	l->nr_open = l->nr_seats;
 	for (uint32_t i = 0; i < l->nr_seats; i++) {
 		l->seat[i].cpu = nth_cpu(i);
+		l->seat[i].bell = sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (l->seat[i].bell < 0)
+			return l->seat[i].bell;
 		l->seat[i].open = 1;
 		for (int k = 0; k < 2; k++)
 			grow(l, &l->seat[i]);

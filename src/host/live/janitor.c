@@ -21,6 +21,7 @@
 #endif
 
 #define UNSHARE_MAX 4096u
+#define TRASH_TRIES 100u
 
 static struct {
 	_Atomic uint32_t lock;
@@ -95,6 +96,31 @@ void janitor_kick(struct live *l)
 				  NULL);
 			return;
 		}
+	}
+}
+
+/*
+ * [sleep] Garbage is memory over the budget: whoever finds too much of it stays
+ * until there is not, or nothing is left that can go. Not for ever while
+ * somebody else is at it: the janitor itself may wait there for an event of its
+ * own to be read, perhaps by this very thread.
+ */
+void janitor_bound(struct live *l)
+{
+	unsigned tries = 0;
+
+	while (arena_far_over(&l->arena)) {
+		bool more;
+
+		while (atomic_exchange(&trash_busy, 1)) {
+			if (++tries > TRASH_TRIES)
+				return;
+			sys_sched_yield();
+		}
+		more = trash_one(l, false);
+		trash_busy = 0;
+		if (!more)
+			return;
 	}
 }
 

@@ -168,6 +168,7 @@ static int live_spawn(struct weir_host *h, const char *name, unsigned flags,
 
 	if (!t)
 		return -EAGAIN;
+	t->thread.nice = 0; /* it works ahead, nobody waits for it */
 	t->task.flags = flags;
 	t->fn = fn;
 	t->arg = arg;
@@ -217,6 +218,8 @@ struct live_task *live_task_new(struct live *l, const char *name, int cpu)
 	t->task.name = name;
 	t->live = l;
 	t->thread.cpu = cpu;
+	/* A fault is somebody waiting; growth unseen is memory over budget. */
+	t->thread.nice = -15;
 	t->thread.name = name;
 	return t;
 }
@@ -320,7 +323,7 @@ static uint64_t frames_of(uint64_t budget, uint32_t *garbage)
 {
 	/* per frame: memmap, buffer index, bitmap, chunk's share */
 	const uint64_t per_frame = sizeof(struct frame) + 4 + 1 + 14;
-	uint64_t pages = budget / PAGE_SIZE, g = pages / 32;
+	uint64_t pages = budget / PAGE_SIZE, g = pages / 128;
 
 	if (g < 128)
 		g = 128;
@@ -385,6 +388,8 @@ int live_threads(struct live *l)
 {
 	int err = handlers_start(l);
 
+	if (!err)
+		err = calls_start(l);
 	if (!err)
 		err = janitor_start(l);
 	if (!err)

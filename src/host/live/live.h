@@ -12,6 +12,10 @@
  *   watch.c    waiting for the budget to be near; figures for `weir run`
  *   swapdev.c  swap areas of this process and of its ancestors
  *   fork.c     a child's engine from its parent's books
+ *   hooks.c    hearing of new memory when the C library makes it
+ *   readnow.c  a read whose waiter does not sleep
+ *   where.c    on which CPU a program's thread ran last
+ *   calls.c    requests of program threads to the engine
  *   agent.c    the preloaded library's face to the program
  */
 #ifndef WEIR_LIVE_LIVE_H
@@ -22,13 +26,14 @@
 #include "engine/types.h"
 #include "host/live/arena.h"
 #include "host/live/gate.h"
+#include "host/live/readnow.h"
 #include "host/live/shared.h"
 #include "host/live/thread.h"
 #include "host/live/uring.h"
 
 #define LIVE_CPUS	 MAX_CPUS
 #define HANDLERS_PER_CPU 8
-#define LIVE_THREADS	 (LIVE_CPUS * HANDLERS_PER_CPU + 9)
+#define LIVE_THREADS	 (LIVE_CPUS * (HANDLERS_PER_CPU + 1) + 9)
 #define LIVE_EXCLUDED	 256
 #define LIVE_AREAS	 24
 
@@ -36,6 +41,7 @@
 struct live_task {
 	struct wtask task;
 	struct engine_thread thread;
+	struct readnow reader;
 	struct live *live;
 	struct seat *seat;  /* handlers: the place at the descriptor */
 	bool seated;	    /* it is ours at the moment */
@@ -45,6 +51,13 @@ struct live_task {
 	void *arg;
 };
 
+/* A request of a program thread: see calls.c. */
+struct call {
+	_Atomic uint32_t taken; /* spin: one caller at a time */
+	_Atomic uint32_t state; /* a futex */
+	uint64_t start, end;
+};
+
 /* One reader of the fault descriptor for each CPU; the others stand by. */
 struct seat {
 	_Atomic uint32_t taken; /* also the futex the others sleep on */
@@ -52,6 +65,8 @@ struct seat {
 	uint32_t nr_threads; /* started so far */
 	uint32_t cpu;
 	_Atomic uint32_t open; /* its reader waits for faults; a futex */
+	int bell; /* an eventfd: the reader looks at `open` again */
+	struct call call;
 	_Atomic uint32_t last_look; /* when a fault was seen to come from it */
 };
 
@@ -114,6 +129,7 @@ struct live {
 	/* fork: nobody may be inside the engine */
 	_Atomic uint32_t inside;
 	_Atomic uint32_t frozen; /* a futex */
+	_Atomic uint32_t calls_served;
 	_Atomic uint32_t held;	  /* faults are read and left: see first_look */
 	_Atomic uint32_t no_wake; /* map: leave the faulting thread asleep */
 	_Atomic uint32_t fork_tid; /* the forking thread */
@@ -196,6 +212,7 @@ bool seat_may_block(struct live *l);
 /* janitor.c */
 int janitor_start(struct live *l);
 void janitor_kick(struct live *l);
+void janitor_bound(struct live *l);
 void janitor_unshare(struct live *l, uint64_t addr);
 
 /* regions.c */
@@ -206,6 +223,8 @@ void regions_stop_growth(struct live *l);
 bool regions_backlog(struct live *l);
 void regions_adopt_all(struct live *l);
 int regions_start(struct live *l);
+/* [start, end) has just been mapped, private and anonymous. */
+void regions_new(struct live *l, uint64_t start, uint64_t end);
 /* A fault came from an address that the books do not know. */
 int regions_learn(struct live *l, uint64_t addr);
 void regions_exclude(struct live *l, uint64_t start, uint64_t end);
@@ -213,6 +232,12 @@ void regions_include(struct live *l, uint64_t start);
 bool regions_is_excluded(struct live *l, uint64_t start, uint64_t end);
 /* The program unlocked something: locked regions are looked at again. */
 void regions_relock(struct live *l);
+
+/* calls.c */
+int calls_start(struct live *l);
+/* On any thread of the program: memory it has just got. Returns when it is
+ * managed, or at once where nobody serves. */
+void call_new_memory(struct live *l, void *p, size_t len);
 
 /* watch.c */
 int watch_start(struct live *l);

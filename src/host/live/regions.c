@@ -16,6 +16,7 @@
 #include "host/live/sys.h"
 #include "host/live/uffd_abi.h"
 
+#define NEW_MIN	    (64 * (uint64_t)PAGE_SIZE)
 #define MANAGE_MIN  (16 * (uint64_t)PAGE_SIZE)
 #define ADOPT_PAGES 4096u
 #define ADOPT_QUEUE 512u
@@ -371,27 +372,45 @@ static bool is_stack(struct live *l, const struct procmap *below,
 	return guarded && (holds_descriptor(m) || hardly_used(l, m));
 }
 
-static int manage_map(struct live *l, const struct procmap *m)
+static int manage_map(struct live *l, uint64_t start, uint64_t end,
+		      uint64_t least)
 {
-	uint64_t start = m->start;
 	int err = 0;
 
-	while (start < m->end) {
-		struct range r = {m->end, m->end};
+	while (start < end) {
+		struct range r = {end, end};
 
-		first_excluded(l, start, m->end, &r);
+		first_excluded(l, start, end, &r);
 		if (r.start > start) {
 			int ret = manage_parts(l, start,
-					       r.start < m->end ? r.start
-								: m->end,
-					       MANAGE_MIN);
+					       r.start < end ? r.start : end,
+					       least);
 
 			if (ret && !err)
 				err = ret;
 		}
-		start = r.end > start ? r.end : m->end;
+		start = r.end > start ? r.end : end;
 	}
 	return err;
+}
+
+/*
+ * Small mappings are left to the watcher, which finds them when they have
+ * grown together: a mapping that lives for a moment is not worth its events.
+ * A piece that continues one in the books is worth it in any size.
+ */
+void regions_new(struct live *l, uint64_t start, uint64_t end)
+{
+	uint64_t least = end - start;
+
+	if (least < NEW_MIN) {
+		weir__spin_lock(&l->engine, &l->as->lock);
+		if (!weir__region_find(l->as, start - PAGE_SIZE))
+			least = 0;
+		weir__spin_unlock(&l->engine, &l->as->lock);
+	}
+	if (least)
+		manage_map(l, start, end, PAGE_SIZE);
 }
 
 int regions_scan(struct live *l)
@@ -406,7 +425,7 @@ int regions_scan(struct live *l)
 		if (!candidate(&m) || m.end - m.start < MANAGE_MIN ||
 		    is_stack(l, &below, &m))
 			continue;
-		err = manage_map(l, &m);
+		err = manage_map(l, m.start, m.end, MANAGE_MIN);
 		if (err)
 			live_logf(l, 2, "mapping at %llx: error %d",
 				  (unsigned long long)m.start, err);

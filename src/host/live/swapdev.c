@@ -73,6 +73,7 @@ void swapdev_submit(struct weir_host *h, struct weir_io *io)
 	c->io = io;
 	c->req = (struct store_req){.write = io->op == WEIR_IO_WRITE,
 				    .sync = io->sync && seat_may_block(l),
+				    .reader = &live_self()->reader,
 				    .nr = io->nr,
 				    .slot = io->slot,
 				    .buf = c->addr,

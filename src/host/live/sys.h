@@ -112,6 +112,12 @@ static inline int sys_munmap(void *addr, size_t len)
 	return (int)sys_call2(SYS_munmap, (long)addr, (long)len);
 }
 
+/* The end of the heap afterwards; unchanged when refused. */
+static inline uint64_t sys_brk(void *end)
+{
+	return (uint64_t)sys_call1(SYS_brk, (long)end);
+}
+
 static inline int sys_mprotect(void *addr, size_t len, int prot)
 {
 	return (int)sys_call3(SYS_mprotect, (long)addr, (long)len, prot);

@@ -59,9 +59,8 @@ static void settle(struct engine_thread *t)
 		memcpy(name, t->name, n);
 		sys_prctl(PR_SET_NAME, (unsigned long)name, 0, 0, 0);
 	}
-	/* A fault is somebody waiting; growth unseen is memory over budget. A
-	 * wish as well: it takes a right. */
-	sys_setpriority(PRIO_PROCESS, 0, -15);
+	if (t->nice)
+		sys_setpriority(PRIO_PROCESS, 0, t->nice);
 	if (t->cpu >= 0 && (size_t)t->cpu < 8 * sizeof(mask)) {
 		unsigned cpu = (unsigned)t->cpu;
 

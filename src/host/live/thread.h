@@ -21,6 +21,7 @@
 struct engine_thread {
 	_Atomic uint32_t tid; /* 0 when it has ended: a futex */
 	int cpu;              /* pinned to it, or -1 */
+	int nice;	      /* a wish: it takes a right to go below 0 */
 	const char *name;     /* up to 15 characters */
 	void (*fn)(void *arg);
 	void *arg;

@@ -128,10 +128,43 @@ static unsigned map_run(struct live *l, const struct weir_vec *v, unsigned nr,
 	return n;
 }
 
+/*
+ * A page that goes back as it came: the physical page moves. A copy would leave
+ * one behind, in the middle of others, that has to be moved to the trash and
+ * dropped. Only where the program may write to it (a move cannot protect) and
+ * nothing is reading the buffer. False: copy it.
+ */
+static bool move_back(struct live *l, struct weir_vec *v)
+{
+	uint32_t buf = arena_buf_of(&l->arena, v->pfn);
+	struct uffdio_move m = {.dst = v->addr,
+				.src = (uintptr_t)arena_buf(&l->arena, buf),
+				.len = PAGE_SIZE};
+	int err = -EAGAIN;
+
+	if ((v->flags & (VEC_SOFT | VEC_WRITE)) != (VEC_SOFT | VEC_WRITE) ||
+	    arena_is_pinned(&l->arena, buf))
+		return false;
+	if (l->no_wake)
+		m.mode |= UFFDIO_MOVE_MODE_DONTWAKE;
+	gate_enter(&l->gate);
+	if (!gate_pending(&l->gate, m.dst, m.dst + m.len))
+		err = sys_ioctl(l->uffd, UFFDIO_MOVE, &m);
+	gate_leave(&l->gate);
+	if (err)
+		return false;
+	v->status = 0;
+	arena_moved_back(&l->arena, v->pfn);
+	return true;
+}
+
 void live_map(struct weir_host *h, void *as, struct weir_vec *v, unsigned nr)
 {
 	struct live *l = live_of(h);
 	unsigned i = 0;
+
+	if (nr == 1 && move_back(l, v))
+		return;
 
 	while (i < nr) {
 		const char *src;
@@ -165,8 +198,7 @@ void live_map(struct weir_host *h, void *as, struct weir_vec *v, unsigned nr)
 	}
 	/* The copies' sources are garbage now: whoever takes pages out next
 	 * gives it back, a fault only when there is too much of it. */
-	if (arena_far_over(&l->arena))
-		janitor_kick(l);
+	janitor_bound(l);
 }
 
 /* --- out ------------------------------------------------------------------ */

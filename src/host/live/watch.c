@@ -10,6 +10,8 @@
 #include "engine/aspace.h"
 #include "engine/swap.h"
 #include "host/live/fork.h"
+#include <sched.h>
+
 #include "host/live/live.h"
 #include "host/live/sys.h"
 
@@ -249,6 +251,8 @@ static void watch_main(void *arg)
 	int pidfd = -1;
 
 	open_descriptors(l, &pidfd);
+	sys_sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK,
+			       &(int){1});
 	if (l->state == LIVE_CHILD)
 		fork_boot(l, t);
 	for (;;) {
