@@ -2,9 +2,9 @@
 /*
  * swapoff: emptying an area that is in use.
  *
- * A slot does not know who names it, so the way back is long: every address
- * space is walked for entries of the area, and each is served as if the program
- * had touched it. What is left after that are slots that only the swap cache
+ * A slot does not know who names it, so the way back is long: every object of
+ * shared memory and every address space is walked for entries of the area, and
+ * each is served as if the program had touched it. What is left after that are slots that only the swap cache
  * holds; those pages are in memory already and give them up.
  *
  * One round is not enough while tasks run:
@@ -33,6 +33,7 @@
 #include "engine/aspace.h"
 #include "engine/check.h"
 #include "engine/fault.h"
+#include "engine/shmem.h"
 #include "engine/swapoff.h"
 #include "engine/vmscan.h"
 
@@ -104,7 +105,7 @@ static struct aspace *next_aspace(struct engine *e, struct aspace *as)
 static int one_round(struct engine *e, unsigned type)
 {
 	struct aspace *as = NULL;
-	int err = 0;
+	int err = weir__shmem_unuse(e, type);
 
 	while (!err && (as = next_aspace(e, as)))
 		err = empty_aspace(e, as, type);
