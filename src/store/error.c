@@ -106,6 +106,14 @@ static void error_discard(struct store *s, uint64_t slot, unsigned nr)
 	under->ops->discard(under, slot, nr);
 }
 
+static void error_slot_free(struct store *s, uint64_t slot, bool leased)
+{
+	struct store *under = error_of(s)->under;
+
+	if (under->ops->slot_free)
+		under->ops->slot_free(under, slot, leased);
+}
+
 static void error_after_fork(struct store *s, struct uring *ring)
 {
 	struct store *under = error_of(s)->under;
@@ -125,6 +133,7 @@ static void error_close(struct store *s)
 static const struct store_ops error_ops = {.name = "error",
 					   .submit = error_submit,
 					   .discard = error_discard,
+					   .slot_free = error_slot_free,
 					   .after_fork = error_after_fork,
 					   .close = error_close};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A store keeps pages somewhere else: numbered slots of 4 KiB, read and written
- * in runs, asynchronously. Back ends (file, later zmem and nbd) and wrappers
+ * in runs, asynchronously. Back ends (file, zmem, later nbd) and wrappers
  * (error, delay, log) implement this table.
  *
  * Every stored page carries a checksum kept by the store, verified on the way
@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 struct store;
+struct store_split;
 struct uring;
 struct readnow;
 
@@ -31,12 +32,27 @@ struct store_req {
 	uint64_t slot;   /* first slot */
 	void **buf;      /* [nr] page-aligned addresses */
 	struct readnow *reader; /* sync: the submitting thread's */
-	int16_t *status; /* [nr] out: 0, -EIO, -ENOSPC, -EBADMSG */
+	/*
+	 * [nr] out: 0, -EIO, -ENOSPC, -EBADMSG. Written pages that a store in
+	 * memory will not have, too: -E2BIG it does not compress, -EAGAIN no
+	 * memory at the moment.
+	 */
+	int16_t *status;
 	/* Called once, by whoever reaps; must not sleep. */
 	void (*done)(struct store_req *r);
 	void *owner;
 	struct iovec *iov;   /* [nr] scratch of the store */
-	uint64_t scratch[4]; /* 0, 1: back end; 2, 3: a wrapper */
+	uint64_t scratch[6]; /* 0, 1: back end; 2, 3: a wrapper; 4, 5: zmem */
+	/* Scratch of a store that stands before another; NULL where there is
+	 * none. */
+	struct store_split *split;
+};
+
+/* The part of a request that goes to the store below. */
+struct store_split {
+	struct store_req req;
+	void *buf[STORE_RUN_MAX];
+	int16_t status[STORE_RUN_MAX];
 };
 
 struct store_ops {
@@ -45,6 +61,12 @@ struct store_ops {
 	void (*submit)(struct store *s, struct store_req *r);
 	/* [any] Contents are dead, for forked children too. May be ignored. */
 	void (*discard)(struct store *s, uint64_t slot, unsigned nr);
+	/*
+	 * [any] The engine has freed this very slot; NULL for a store that
+	 * waits for discard. leased: a forked child may still read what a disk
+	 * has of it, so that must stay.
+	 */
+	void (*slot_free)(struct store *s, uint64_t slot, bool leased);
 	/* In a forked child, before any other call: own ring, same file, with
 	 * s->fd good again. What the parent stored can be read; the slots stay
 	 * the parent's. */
