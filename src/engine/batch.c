@@ -575,30 +575,42 @@ void weir__pages_release(struct engine *e, struct list_head *dead)
 	}
 }
 
+/*
+ * The last reference is gone: off its list, and to the dead. => v is the lruvec
+ * whose lock is held, or NULL; the same for the result
+ */
+static struct lruvec *page_ends(struct engine *e, struct lruvec *v,
+				struct frame *f, struct list_head *dead)
+{
+	/* Ours alone from here on: FRAME_LRU stands still. */
+	if (frame_test(f, FRAME_LRU)) {
+		v = weir__lruvec_relock(e, v, f);
+		weir__frame_clear(f, FRAME_LRU);
+		weir__lruvec_del(e, v, f);
+		weir__stat_inc(e, STAT_lru_removals);
+	}
+	list_add_tail(&f->lru, dead);
+	return v;
+}
+
 void weir__pages_put(struct engine *e, struct frame **pages, unsigned nr)
 {
 	struct lruvec *v = NULL;
 	LIST_HEAD(dead);
 
-	for (unsigned i = 0; i < nr; i++) {
-		struct frame *f = pages[i];
-
-		if (!weir__frame_put_testzero(f))
-			continue;
-		/* Ours alone from here on: FRAME_LRU stands still. */
-		if (frame_test(f, FRAME_LRU)) {
-			v = weir__lruvec_relock(e, v, f);
-			weir__frame_clear(f, FRAME_LRU);
-			weir__lruvec_del(e, v, f);
-			weir__stat_inc(e, STAT_lru_removals);
-		}
-		list_add_tail(&f->lru, &dead);
-	}
+	for (unsigned i = 0; i < nr; i++)
+		if (weir__frame_put_testzero(pages[i]))
+			v = page_ends(e, v, pages[i], &dead);
 	weir__lruvec_unlock(e, v);
 	weir__pages_release(e, &dead);
 }
 
 void weir__page_put(struct engine *e, struct frame *f)
 {
-	weir__pages_put(e, &f, 1);
+	LIST_HEAD(dead);
+
+	if (!weir__frame_put_testzero(f))
+		return;
+	weir__lruvec_unlock(e, page_ends(e, NULL, f, &dead));
+	weir__pages_release(e, &dead);
 }

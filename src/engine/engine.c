@@ -31,6 +31,9 @@ int weir__engine_init(struct engine *e, const struct engine_config *cfg)
 		return -EINVAL;
 	memset(e, 0, sizeof(*e));
 	e->host = cfg->host;
+#ifndef WEIR_DEBUG
+	e->quick_locks = !cfg->host->ops->preempt;
+#endif
 	e->event = cfg->event;
 	e->event_ctx = cfg->event_ctx;
 	if (cfg->tunables)

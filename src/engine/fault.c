@@ -411,10 +411,11 @@ static int lose_page(struct engine *e, struct aspace *as, uint64_t addr,
 }
 
 static int fault_swap(struct engine *e, struct aspace *as, uint64_t addr,
-		      uint64_t v, bool write, const struct swapin_window *w)
+		      uint64_t v, bool write, bool cached,
+		      const struct swapin_window *w)
 {
 	swp_entry_t s = pte_swap(v);
-	struct frame *f = weir__swap_cache_get(e, s);
+	struct frame *f = cached ? weir__swap_cache_get(e, s) : NULL;
 	struct faultrun run;
 	int err = 0;
 
@@ -514,7 +515,7 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 		write = write || likely_written(e, r);
 		weir__swapin_window(e, r, addr, cached, &w);
 		weir__spin_unlock(e, &as->lock);
-		return fault_swap(e, as, addr, v, write, &w);
+		return fault_swap(e, as, addr, v, write, cached, &w);
 	}
 	if (v & PTE_HINT)
 		return fault_soft(e, as, addr, v,

@@ -168,20 +168,9 @@ void weir__spin_init(struct spin *s, enum lock_rank rank)
 	s->owner = 0;
 }
 
-/* By comparing, not exchanging: a processor alone with its memory (the
- * simulator's build) then takes a lock without the cost of an atomic. */
-static inline bool grab(struct spin *s)
+static void take(struct engine *e, struct spin *s)
 {
-	uint32_t free = 0;
-
-	return atomic_compare_exchange_strong_explicit(&s->word, &free, 1,
-						       memory_order_acquire,
-						       memory_order_relaxed);
-}
-
-static inline void take(struct engine *e, struct spin *s)
-{
-	while (!grab(s)) {
+	while (!spin_grab(s)) {
 		unsigned spins = 0;
 
 		while (atomic_load_explicit(&s->word, memory_order_relaxed)) {
@@ -202,7 +191,7 @@ static bool may_preempt(struct engine *e, const struct wtask *t)
 	       !(t->flags & PF_ATOMIC);
 }
 
-void weir__spin_lock(struct engine *e, struct spin *s)
+void weir__spin_lock_slow(struct engine *e, struct spin *s)
 {
 	struct wtask *t = counting_task(e);
 
@@ -222,7 +211,7 @@ bool weir__spin_trylock(struct engine *e, struct spin *s)
 {
 	struct wtask *t;
 
-	if (atomic_load_explicit(&s->word, memory_order_relaxed) || !grab(s))
+	if (atomic_load_explicit(&s->word, memory_order_relaxed) || !spin_grab(s))
 		return false;
 	t = counting_task(e);
 	if (t)
@@ -230,7 +219,7 @@ bool weir__spin_trylock(struct engine *e, struct spin *s)
 	return true;
 }
 
-void weir__spin_unlock(struct engine *e, struct spin *s)
+void weir__spin_unlock_slow(struct engine *e, struct spin *s)
 {
 	struct wtask *t = counting_task(e);
 
@@ -239,12 +228,11 @@ void weir__spin_unlock(struct engine *e, struct spin *s)
 	atomic_store_explicit(&s->word, 0, memory_order_release);
 }
 
+#ifdef WEIR_DEBUG
 void weir__spin_assert_held(struct engine *e, const struct spin *s)
 {
 	struct wtask *t;
 
-	if (!DEBUG_LOCKS)
-		return;
 	t = weir__self(e);
 	if (!t)
 		return;
@@ -253,6 +241,7 @@ void weir__spin_assert_held(struct engine *e, const struct spin *s)
 	    __atomic_load_n(&s->owner, __ATOMIC_RELAXED) != (uint16_t)t->id)
 		complain(e, "lock needed here and not held: ", s->rank, "", 0);
 }
+#endif
 
 void weir__assert_may_sleep(struct engine *e)
 {

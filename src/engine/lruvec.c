@@ -37,6 +37,12 @@
 #include "engine/frame.h"
 #include "engine/watermark.h"
 
+#if defined(__SANITIZE_THREAD__)
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+#else
+#define NO_TSAN
+#endif
+
 _Static_assert((int)STAT_nr_inactive_anon == (int)LRU_INACTIVE_ANON &&
 		   (int)STAT_nr_unevictable == (int)LRU_UNEVICTABLE,
 	       "list counters come first, in the order of the lists");
@@ -114,6 +120,22 @@ static int64_t size_read(const _Atomic int64_t *p)
 	return __atomic_load_n((const int64_t *)p, __ATOMIC_RELAXED);
 }
 
+/* Changes of sizes, told together. */
+struct size_change {
+	int64_t nr[NR_LRU_LISTS][MAX_ZONES];
+	unsigned lists; /* bit for each list that changed */
+};
+
+static void size_note(struct size_change *c, enum lru_list l, unsigned zone,
+		      int n)
+{
+	if (!(c->lists & 1u << l)) {
+		memset(c->nr[l], 0, sizeof(c->nr[l]));
+		c->lists |= 1u << l;
+	}
+	c->nr[l][zone] += n;
+}
+
 static void update_size(struct engine *e, struct lruvec *v, enum lru_list l,
 			unsigned zone, int64_t n)
 {
@@ -122,6 +144,18 @@ static void update_size(struct engine *e, struct lruvec *v, enum lru_list l,
 	size_add(&v->zone_size[zone][l], n);
 	weir__bug_on(e, size_read(&v->zone_size[zone][l]) < 0);
 	weir__stat_add(e, (enum stat_item)l, n);
+}
+
+/* => called with lru_lock held, before anybody else can see the lists */
+static void sizes_tell(struct engine *e, struct lruvec *v,
+		       struct size_change *c)
+{
+	for (unsigned l = 0; l < NR_LRU_LISTS; l++)
+		for (unsigned z = 0; c->lists & 1u << l && z < MAX_ZONES; z++)
+			if (c->nr[l][z])
+				update_size(e, v, (enum lru_list)l, z,
+					    c->nr[l][z]);
+	c->lists = 0;
 }
 
 /* Where the page belongs. FRAME_ASKED means inactive anon only; elsewhere it is
@@ -159,25 +193,29 @@ void weir__lruvec_add_tail(struct engine *e, struct lruvec *v, struct frame *f)
 		list_add_tail(&f->lru, list);
 }
 
+static void forget_asked(struct lruvec *v, struct frame *f)
+{
+	if (frame_test(f, FRAME_ASKED)) {
+		size_add(&v->nr_asked, -1);
+		weir__frame_clear(f, FRAME_ASKED);
+	}
+}
+
 void weir__lruvec_del(struct engine *e, struct lruvec *v, struct frame *f)
 {
 	enum lru_list l = weir__frame_lru_list(f);
 
 	if (l != LRU_UNEVICTABLE)
 		list_del(&f->lru);
-	if (frame_test(f, FRAME_ASKED)) {
-		size_add(&v->nr_asked, -1);
-		weir__frame_clear(f, FRAME_ASKED);
-	}
+	forget_asked(v, f);
 	update_size(e, v, l, f->zone, -1);
 }
 
 /* ------------------------------------------------------------ isolation --- */
 
-static void isolated_add(struct engine *e, struct frame *f, int file, int64_t n)
+static void isolated_add(struct engine *e, struct node *node, int file,
+			 int64_t n)
 {
-	struct node *node = &e->nodes[f->node];
-
 	__atomic_fetch_add((int64_t *)&node->nr_isolated[file], n,
 			   __ATOMIC_RELAXED);
 	weir__stat_add(e, file ? STAT_nr_isolated_file : STAT_nr_isolated_anon,
@@ -193,16 +231,16 @@ void weir__frame_isolation_end(struct engine *e, struct frame *f)
 	if (!frame_test(f, FRAME_ISOLATED_ANON | FRAME_ISOLATED_FILE))
 		return;
 	if (weir__frame_clear(f, FRAME_ISOLATED_ANON))
-		isolated_add(e, f, 0, -1);
+		isolated_add(e, &e->nodes[f->node], 0, -1);
 	else if (weir__frame_clear(f, FRAME_ISOLATED_FILE))
-		isolated_add(e, f, 1, -1);
+		isolated_add(e, &e->nodes[f->node], 1, -1);
 }
 
-/* See the timeline above. => called with lru_lock held */
-static bool isolate_one(struct engine *e, struct lruvec *v, struct frame *f,
+/* See the timeline above. The page is still linked; sizes and the count of
+ * isolated ones are the caller's. => called with lru_lock held */
+static bool isolate_one(struct engine *e, struct frame *f, int file,
 			bool may_unmap)
 {
-	int file = weir__frame_is_file(f);
 	bool last;
 
 	if (!frame_test(f, FRAME_LRU))
@@ -216,18 +254,18 @@ static bool isolate_one(struct engine *e, struct lruvec *v, struct frame *f,
 		weir__bug_on(e, last);
 		return false;
 	}
-	weir__lruvec_del(e, v, f);
 	weir__frame_set(f, file ? FRAME_ISOLATED_FILE : FRAME_ISOLATED_ANON);
-	isolated_add(e, f, file, 1);
 	return true;
 }
 
 struct isolation {
+	enum lru_list list;
 	unsigned highest_zone;
 	bool may_unmap;
 	unsigned free_skips;
 	unsigned scanned, taken;
 	struct list_head *out;
+	struct size_change change;
 };
 
 /* => called with lru_lock held */
@@ -235,6 +273,7 @@ static void isolate_from(struct engine *e, struct lruvec *v,
 			 struct list_head *src, unsigned nr,
 			 struct isolation *is)
 {
+	int file = is->list >= LRU_INACTIVE_FILE;
 	LIST_HEAD(skipped);
 
 	while (is->scanned < nr && !list_empty(src)) {
@@ -255,8 +294,10 @@ static void isolate_from(struct engine *e, struct lruvec *v,
 			continue;
 		}
 		is->scanned++;
-		if (isolate_one(e, v, f, is->may_unmap)) {
-			list_add_tail(&f->lru, is->out);
+		if (isolate_one(e, f, file, is->may_unmap)) {
+			list_move_tail(&f->lru, is->out);
+			forget_asked(v, f);
+			size_note(&is->change, is->list, f->zone, -1);
 			is->taken++;
 		} else {
 			list_move(&f->lru, src);
@@ -265,15 +306,32 @@ static void isolate_from(struct engine *e, struct lruvec *v,
 	list_splice_init(&skipped, src);
 }
 
+/* => called with lru_lock held, dropped */
+static unsigned isolation_done(struct engine *e, struct lruvec *v,
+			       struct isolation *is, unsigned *scanned)
+{
+	sizes_tell(e, v, &is->change);
+	isolated_add(e, v->pgdat, is->list >= LRU_INACTIVE_FILE, is->taken);
+	weir__spin_unlock(e, &v->lru_lock);
+	weir__stat_add(e, STAT_lru_removals, is->taken);
+	*scanned = is->scanned;
+	return is->taken;
+}
+
 unsigned weir__lruvec_isolate(struct engine *e, struct lruvec *v,
 			      enum lru_list l, unsigned nr,
 			      unsigned highest_zone, bool may_unmap,
 			      struct list_head *out, unsigned *scanned)
 {
-	struct isolation is = {.highest_zone = highest_zone,
-			       .may_unmap = may_unmap,
-			       .free_skips = LRU_SKIP_MAX,
-			       .out = out};
+	struct isolation is;
+
+	is.list = l;
+	is.highest_zone = highest_zone;
+	is.may_unmap = may_unmap;
+	is.free_skips = LRU_SKIP_MAX;
+	is.scanned = is.taken = 0;
+	is.out = out;
+	is.change.lists = 0; /* the rest of it is set as it is needed */
 
 	weir__bug_on(e, l >= LRU_UNEVICTABLE);
 	weir__spin_lock(e, &v->lru_lock);
@@ -284,27 +342,42 @@ unsigned weir__lruvec_isolate(struct engine *e, struct lruvec *v,
 		isolate_from(e, v, &v->asked, nr < asked ? nr : asked, &is);
 	}
 	isolate_from(e, v, &v->lists[l], nr, &is);
-	weir__spin_unlock(e, &v->lru_lock);
-	weir__stat_add(e, STAT_lru_removals, is.taken);
-	*scanned = is.scanned;
-	return is.taken;
+	return isolation_done(e, v, &is, scanned);
 }
 
 unsigned weir__lruvec_isolate_unasked(struct engine *e, struct lruvec *v,
 				      unsigned nr, unsigned highest_zone,
 				      struct list_head *out, unsigned *scanned)
 {
-	struct isolation is = {.highest_zone = highest_zone,
+	struct isolation is = {.list = LRU_INACTIVE_ANON,
+			       .highest_zone = highest_zone,
 			       .may_unmap = true,
 			       .free_skips = LRU_SKIP_MAX,
 			       .out = out};
 
 	weir__spin_lock(e, &v->lru_lock);
 	isolate_from(e, v, &v->lists[LRU_INACTIVE_ANON], nr, &is);
-	weir__spin_unlock(e, &v->lru_lock);
-	weir__stat_add(e, STAT_lru_removals, is.taken);
-	*scanned = is.scanned;
-	return is.taken;
+	return isolation_done(e, v, &is, scanned);
+}
+
+NO_TSAN const struct frame *weir__lru_scout_start(const struct lruvec *v,
+						  enum lru_list l)
+{
+	const struct list_head *p = v->lists[l].prev;
+
+	__builtin_prefetch(p, 1);
+	return p == &v->lists[l] ? NULL : list_entry(p, struct frame, lru);
+}
+
+NO_TSAN const struct frame *weir__lru_scout_step(const struct engine *e,
+						 const struct frame *f)
+{
+	const struct frame *next = list_entry(f->lru.prev, struct frame, lru);
+
+	if (next < e->memmap || next >= e->memmap + e->nr_frames)
+		return NULL;
+	__builtin_prefetch(next, 1);
+	return next;
 }
 
 /*
@@ -323,25 +396,53 @@ unsigned weir__lruvec_isolate_unasked(struct engine *e, struct lruvec *v,
  * With (b) before (a) the other would see no FRAME_LRU, free the page at once,
  * and we would link a free frame.
  */
-static bool putback_one(struct engine *e, struct lruvec *v, struct frame *f)
+static bool putback_one(struct lruvec *v, struct frame *f,
+			struct size_change *change)
 {
+	enum lru_list l;
+
 	weir__frame_set(f, FRAME_LRU);
 	if (weir__frame_put_testzero(f)) {
 		weir__frame_clear(f, FRAME_LRU);
 		return false;
 	}
-	weir__lruvec_add(e, v, f);
-	weir__stat_inc(e, STAT_lru_insertions);
-	if (frame_test(f, FRAME_ACTIVE))
-		weir__lruvec_age(v, 1);
+	l = weir__frame_lru_list(f);
+	size_note(change, l, f->zone, 1);
+	if (l != LRU_UNEVICTABLE)
+		list_add(&f->lru, list_of(v, f, l));
 	return true;
+}
+
+/* What putback_one did becomes known. => v may be NULL, and is unlocked */
+static void putback_tell(struct engine *e, struct lruvec *v,
+			 struct size_change *change)
+{
+	int64_t nr = 0, active = 0;
+
+	if (!v)
+		return;
+	for (unsigned l = 0; l < NR_LRU_LISTS; l++) {
+		for (unsigned z = 0; change->lists & 1u << l && z < MAX_ZONES;
+		     z++) {
+			nr += change->nr[l][z];
+			if (l == LRU_ACTIVE_ANON || l == LRU_ACTIVE_FILE)
+				active += change->nr[l][z];
+		}
+	}
+	if (active)
+		weir__lruvec_age(v, (uint64_t)active);
+	sizes_tell(e, v, change);
+	weir__lruvec_unlock(e, v);
+	weir__stat_add(e, STAT_lru_insertions, nr);
 }
 
 void weir__lruvec_putback(struct engine *e, struct list_head *pages)
 {
+	struct size_change change;
 	struct lruvec *v = NULL;
 	LIST_HEAD(dead);
 
+	change.lists = 0;
 	while (!list_empty(pages)) {
 		struct frame *f = list_first_entry(pages, struct frame, lru);
 
@@ -349,16 +450,19 @@ void weir__lruvec_putback(struct engine *e, struct list_head *pages)
 		weir__frame_isolation_end(e, f);
 		if (!weir__frame_evictable(f)) {
 			/* Its batch's lock comes before ours. */
-			weir__lruvec_unlock(e, v);
+			putback_tell(e, v, &change);
 			v = NULL;
 			weir__frame_putback_lru(e, f);
 			continue;
 		}
-		v = weir__lruvec_relock(e, v, f);
-		if (!putback_one(e, v, f))
+		if (v != weir__frame_lruvec(e, f)) {
+			putback_tell(e, v, &change);
+			v = weir__lruvec_lock(e, f);
+		}
+		if (!putback_one(v, f, &change))
 			list_add_tail(&f->lru, &dead);
 	}
-	weir__lruvec_unlock(e, v);
+	putback_tell(e, v, &change);
 	weir__pages_release(e, &dead);
 }
 

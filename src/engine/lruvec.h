@@ -94,4 +94,16 @@ void weir__lru_note_cost(struct lruvec *v, int file, uint64_t nr_io,
  * for lists at rest (nobody is between clearing FRAME_LRU and the list). */
 bool weir__lruvec_is_valid(struct engine *e, struct lruvec *v);
 
+/*
+ * Scouts: the next pages of a list are on their way into the cache while a
+ * batch is still being worked on, one step for each of its pages, since a list
+ * can only be followed one miss at a time. No lock is held and no reference;
+ * where the list has changed the scout goes astray inside the memmap, or ends
+ * (NULL). Advice, nothing else.
+ */
+const struct frame *weir__lru_scout_start(const struct lruvec *v,
+					  enum lru_list l);
+const struct frame *weir__lru_scout_step(const struct engine *e,
+					 const struct frame *f);
+
 #endif

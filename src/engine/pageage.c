@@ -18,6 +18,7 @@
 #include "engine/batch.h"
 #include "engine/check.h"
 #include "engine/frame.h"
+#include "engine/lruvec.h"
 #include "engine/pagelist.h"
 #include "engine/pcache.h"
 #include "engine/pgtable.h"
@@ -136,14 +137,19 @@ static unsigned take_out(struct takeout *t)
  * there is, and while the holder of its lock is off the processor a scan that
  * gives up finds not one page of memory to be had.
  */
-unsigned weir__age_locked(struct engine *e, struct list_head *pages)
+unsigned weir__age_locked(struct engine *e, struct list_head *pages,
+			  const struct frame *scout)
 {
 	bool bits = e->host->ops->has_accessed_bit;
 	struct takeout t = {.e = e};
 	struct frame *f;
 	unsigned young = 0;
 
+	if (bits)
+		weir__rmap_prefetch(e, pages);
 	list_for_each_entry(f, pages, lru) {
+		if (scout)
+			scout = weir__lru_scout_step(e, scout);
 		f->error = 0;
 		if (!weir__frame_mapped(f))
 			continue;
@@ -159,7 +165,8 @@ unsigned weir__age_locked(struct engine *e, struct list_head *pages)
 	return young + take_out(&t);
 }
 
-unsigned weir__page_list_age(struct engine *e, struct list_head *pages)
+unsigned weir__page_list_age(struct engine *e, struct list_head *pages,
+			     const struct frame *scout)
 {
 	LIST_HEAD(locked);
 	LIST_HEAD(busy);
@@ -176,7 +183,7 @@ unsigned weir__page_list_age(struct engine *e, struct list_head *pages)
 			list_move_tail(&f->lru, &busy);
 		}
 	}
-	young = weir__age_locked(e, &locked);
+	young = weir__age_locked(e, &locked, scout);
 	list_for_each_entry(f, &locked, lru)
 		weir__frame_unlock(e, f);
 	list_splice_init(&busy, pages);
@@ -193,7 +200,7 @@ void weir__page_list_ask(struct engine *e, struct list_head *pages)
 	list_for_each_entry_safe (f, tmp, pages, lru)
 		list_move_tail(&f->lru,
 			       weir__frame_trylock(f) ? &locked : &busy);
-	weir__age_locked(e, &locked);
+	weir__age_locked(e, &locked, NULL);
 	list_for_each_entry (f, &locked, lru) {
 		if (f->error & AGE_LOCKED)
 			weir__frame_mlock(e, f);

@@ -400,7 +400,7 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 	list_init(&b.kept);
 	list_for_each_entry_safe(f, tmp, pages, lru)
 		pick(&b, f, &asked);
-	weir__age_locked(e, &asked);
+	weir__age_locked(e, &asked, sc->scout);
 	list_for_each_entry_safe(f, tmp, &asked, lru)
 		judge(&b, f);
 	pick_files(&b, &asked, &files);

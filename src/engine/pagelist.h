@@ -9,7 +9,8 @@
  * pageage.c. => every page of the list is locked by the caller. Answers in
  * frame.error as for weir__page_list_age.
  */
-unsigned weir__age_locked(struct engine *e, struct list_head *pages);
+unsigned weir__age_locked(struct engine *e, struct list_head *pages,
+			  const struct frame *scout);
 
 /*
  * try_to_unmap: every entry becomes a swap entry, or, of a page of a file, none.

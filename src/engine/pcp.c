@@ -163,23 +163,29 @@ struct frame *weir__pcp_alloc(struct engine *e, struct zone *z, unsigned order,
  */
 static void give_back(struct engine *e, struct zone *z, struct pcp *p, int nr)
 {
-	unsigned at = 0;
+	unsigned full = 0, at = PCP_ORDERS * PCP_TYPES;
 
 	if (nr > p->count)
 		nr = p->count;
+	for (unsigned i = 0; i < PCP_ORDERS * PCP_TYPES; i++)
+		if (!list_empty(&p->list[i % PCP_ORDERS][i / PCP_ORDERS]))
+			full |= 1u << i;
 	weir__spin_lock(e, &z->lock);
 	while (nr > 0) {
-		unsigned order = at % PCP_ORDERS, type = at / PCP_ORDERS;
-		struct list_head *l = &p->list[order][type];
+		/* the next one behind the last, or the first again */
+		unsigned rest = full & ~((2u << at) - 1);
 
-		at = (at + 1) % (PCP_ORDERS * PCP_TYPES);
-		if (list_empty(l))
-			continue;
+		at = (unsigned)__builtin_ctz(rest ? rest : full);
+
+		unsigned order = at % PCP_ORDERS;
+		struct list_head *l = &p->list[order][at / PCP_ORDERS];
 		struct frame *f = list_last_entry(l, struct frame, lru);
 
 		list_del(&f->lru);
 		p->count -= 1 << order;
 		nr -= 1 << order;
+		if (list_empty(l))
+			full &= ~(1u << at);
 		weir__buddy_give(z, f, order);
 	}
 	weir__spin_unlock(e, &z->lock);

@@ -84,20 +84,32 @@ int weir__pgtable_create(struct aspace *as)
 	return 0;
 }
 
-pte_t *weir__pte(struct aspace *as, uint64_t addr)
+pte_t *weir__pte_slow(struct aspace *as, uint64_t addr)
 {
+	uint64_t tag = addr / level_span(2) + 1;
+	struct pt_walk *w = &as->walk;
+	unsigned i = tag % WALK_DIRS;
 	pte_t *t = table_at(as, as->pgd);
+	uint64_t v;
 
 	if (addr >= WEIR_ADDR_MAX)
 		return NULL;
-	for (int level = TOP_LEVEL; level > 0; level--) {
-		uint64_t v = pte_load(&t[level_index(addr, level)]);
-
-		if (!v)
-			return NULL;
-		t = table_at(as, pte_pfn(v));
+	if (w->dir_tag[i] != tag) {
+		for (int level = TOP_LEVEL; level > 1; level--) {
+			v = pte_load(&t[level_index(addr, level)]);
+			if (!v)
+				return NULL;
+			t = table_at(as, pte_pfn(v));
+		}
+		w->dir_tag[i] = tag;
+		w->dir[i] = t;
 	}
-	return &t[level_index(addr, 0)];
+	v = pte_load(&w->dir[i][level_index(addr, 1)]);
+	if (!v)
+		return NULL;
+	w->leaf = table_at(as, pte_pfn(v));
+	w->leaf_tag = addr / PTE_TABLE_SPAN + 1;
+	return &w->leaf[level_index(addr, 0)];
 }
 
 /*
@@ -237,6 +249,7 @@ static bool trim_table(struct aspace *as, pte_t *t, int level, uint64_t base,
 				addr & ~(level_span(level) - 1), start, end))
 			continue;
 		pte_store(p, 0);
+		memset(&as->walk, 0, sizeof(as->walk));
 		table_count(as, -1);
 		table_free(as->engine, weir__frame(as->engine, pte_pfn(v)));
 	}

@@ -92,7 +92,7 @@ static inline uint64_t pte_xchg(pte_t *p, uint64_t v)
 {
 	uint64_t old = atomic_load_explicit(p, memory_order_relaxed);
 
-	/* not an exchange: see grab() in locks.c */
+	/* not an exchange: see spin_grab() */
 	while (!atomic_compare_exchange_weak_explicit(
 		p, &old, v, memory_order_acq_rel, memory_order_relaxed))
 		;
@@ -120,7 +120,14 @@ void weir__pgtable_destroy(struct aspace *as);
 
 /* => called with the aspace lock held. NULL where no table covers addr. The
  * pointer is good until the lock is dropped. */
-pte_t *weir__pte(struct aspace *as, uint64_t addr);
+pte_t *weir__pte_slow(struct aspace *as, uint64_t addr);
+static inline pte_t *weir__pte(struct aspace *as, uint64_t addr)
+{
+	if (__builtin_expect(as->walk.leaf_tag == addr / PTE_TABLE_SPAN + 1, 1))
+		return &as->walk.leaf[addr / PAGE_SIZE %
+				      (PTE_TABLE_SPAN / PAGE_SIZE)];
+	return weir__pte_slow(as, addr);
+}
 /*
  * Makes sure that a table covers every page of [start, end). Takes the aspace
  * lock itself; may sleep as gfp says. 0 or -ENOMEM. A table that holds no

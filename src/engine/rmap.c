@@ -60,6 +60,7 @@
 #include "engine/pcache.h"
 #include "engine/pgtable.h"
 #include "engine/slab.h"
+#include "engine/swap.h"
 
 /* What neighbours need not have in common to share an anon_vma. */
 #define REGION_SHARE_ANY                                                       \
@@ -455,6 +456,23 @@ static struct region *node_region(const struct frame *f, struct itree_node *n)
 	return container_of(n, struct region, shared);
 }
 
+/* Most pages are one region's: no search then. */
+static struct itree_node *first_link(const struct itree *t, uint64_t index)
+{
+	struct itree_node *root = t->root;
+
+	if (t->nr == 1)
+		return root->start <= index && index <= root->last ? root
+								   : NULL;
+	return itree_first(t, index, index);
+}
+
+static struct itree_node *next_link(const struct itree *t, struct itree_node *n,
+				    uint64_t index)
+{
+	return t->nr == 1 ? NULL : itree_next(n, index, index);
+}
+
 int weir__rmap_walk(struct engine *e, struct frame *f, bool try,
 		    int (*fn)(struct region *r, uint64_t addr, pte_t *pte,
 			      void *arg),
@@ -469,8 +487,8 @@ int weir__rmap_walk(struct engine *e, struct frame *f, bool try,
 	tree = tree_of(f);
 	if (!tree)
 		goto out;
-	for (n = itree_first(tree, f->index, f->index); n && !ret;
-	     n = itree_next(n, f->index, f->index)) {
+	for (n = first_link(tree, f->index); n && !ret;
+	     n = next_link(tree, n, f->index)) {
 		struct region *r = node_region(f, n);
 
 		if (!try) {
@@ -485,6 +503,36 @@ int weir__rmap_walk(struct engine *e, struct frame *f, bool try,
 out:
 	weir__spin_unlock(e, &e->rmap_lock);
 	return ret;
+}
+
+/* => rmap_lock held */
+static void prefetch_entry(struct engine *e, struct frame *f)
+{
+	const struct itree *tree = tree_of(f);
+	struct itree_node *n;
+	struct region *r;
+
+	n = tree && tree->nr == 1 ? first_link(tree, f->index) : NULL;
+	if (!n)
+		return;
+	r = node_region(f, n);
+	weir__spin_lock(e, &r->as->lock);
+	__builtin_prefetch(
+		(const void *)weir__pte(r->as, region_addr(r, f->index)), 1);
+	weir__spin_unlock(e, &r->as->lock);
+}
+
+void weir__rmap_prefetch(struct engine *e, struct list_head *pages)
+{
+	struct frame *f;
+
+	weir__spin_lock(e, &e->rmap_lock);
+	list_for_each_entry(f, pages, lru) {
+		if (frame_test(f, FRAME_SWAPCACHE))
+			weir__swap_prefetch(e, f->private);
+		prefetch_entry(e, f);
+	}
+	weir__spin_unlock(e, &e->rmap_lock);
 }
 
 /* --- validity ------------------------------------------------------------- */

@@ -54,6 +54,13 @@ int weir__rmap_walk(struct engine *e, struct frame *f, bool try,
 			      void *arg),
 		    void *arg);
 
+/*
+ * What walks of these pages, and the end of their stay in the swap cache, will
+ * look at is on its way into the processor's cache afterwards: asked for
+ * together, many waits for memory are one. => page locks held
+ */
+void weir__rmap_prefetch(struct engine *e, struct list_head *pages);
+
 /* --- regions (for the aspace rooms) ------------------------------------- */
 
 /*

@@ -126,6 +126,9 @@ uint64_t weir__swap_shadow(struct engine *e, swp_entry_t s);
 void weir__swap_zero_set(struct engine *e, swp_entry_t s, bool zero);
 bool weir__swap_zero_test(struct engine *e, swp_entry_t s);
 
+/* The slot will be asked for soon: a hint to the processor's caches. [any] */
+void weir__swap_prefetch(const struct engine *e, swp_entry_t s);
+
 /* Free slots over all writable areas, and all of them. */
 uint64_t weir__swap_nr_free(struct engine *e);
 uint64_t weir__swap_total(struct engine *e);

@@ -96,6 +96,19 @@ struct frame *weir__swap_cache_get(struct engine *e, swp_entry_t s)
 	return f;
 }
 
+void weir__swap_prefetch(const struct engine *e, swp_entry_t s)
+{
+	const struct swap_area *a = &e->swap->area[swp_type(s)];
+
+	if (swp_type(s) >= SWAP_TYPES_MAX || swp_offset(s) >= a->slots)
+		return;
+	__builtin_prefetch(&a->table[swp_offset(s)], 1);
+	__builtin_prefetch(&a->map[swp_offset(s)], 1);
+	/* A function that only prefetches does nothing, says the compiler when
+	 * it sees the whole program, and leaves out the call. */
+	__asm__ volatile("");
+}
+
 /* => lock held. True when the slot went too. */
 static bool unbind(struct engine *e, struct frame *f, uint64_t shadow)
 {

@@ -362,6 +362,19 @@ struct anon_vma_chain {
 	struct itree_node node;
 };
 
+/*
+ * What walks of the page tables found last: the leaf, and directories above
+ * leaves, by the address bits that they stand for. Forgotten when a table goes.
+ */
+#define WALK_DIRS 8
+
+struct pt_walk {
+	uint64_t leaf_tag; /* + 1; 0 = none */
+	pte_t *leaf;
+	uint64_t dir_tag[WALK_DIRS];
+	pte_t *dir[WALK_DIRS];
+};
+
 struct aspace {
 	struct engine *engine; /* (c) */
 	void *host;	       /* (c) the host's cookie */
@@ -371,6 +384,7 @@ struct aspace {
 	struct itree regions;  /* (s) */
 	pfn_t pgd;	       /* (c) root table's frame */
 	char *tables;	       /* (c) direct map's address of frame 0 */
+	struct pt_walk walk;   /* (s) */
 	_Atomic uint32_t busy_word; /* raised when a BUSY entry is let go and
 				       somebody waits */
 	_Atomic uint32_t busy_waiters;
@@ -454,6 +468,8 @@ struct engine {
 				    unsigned order);
 	/* Likewise: wakes kswapd of a zone whose boost rose. May be NULL. */
 	void (*wake_boosted)(struct engine *e, struct zone *z);
+	/* (c) no lock is a scheduling point, and nobody counts them */
+	bool quick_locks;
 	_Atomic uint32_t oom_lock;
 	uint64_t oom_since_ns;	/* last kill; under oom_lock */
 	uint64_t oom_report_ns; /* last report; under oom_lock */
@@ -480,6 +496,22 @@ static inline pfn_t weir__pfn(const struct engine *e, const struct frame *f)
 static inline struct wtask *weir__self(struct engine *e)
 {
 	return e->host->ops->self(e->host);
+}
+
+/* --------------------------------------------------------------- locks --- */
+
+static inline void weir__spin_lock(struct engine *e, struct spin *s)
+{
+	if (!e->quick_locks || !spin_grab(s))
+		weir__spin_lock_slow(e, s);
+}
+
+static inline void weir__spin_unlock(struct engine *e, struct spin *s)
+{
+	if (e->quick_locks)
+		atomic_store_explicit(&s->word, 0, memory_order_release);
+	else
+		weir__spin_unlock_slow(e, s);
 }
 
 #endif

@@ -91,13 +91,14 @@ static bool can_age_anon(struct engine *e)
 }
 
 static unsigned take(struct engine *e, struct node *n, enum lru_list lru,
-		     unsigned nr, const struct scan_control *sc,
+		     unsigned nr, struct scan_control *sc,
 		     struct list_head *out, unsigned *scanned)
 {
 	unsigned taken;
 
 	taken = weir__lruvec_isolate(e, &n->lruvec, lru, nr, sc->reclaim_zone,
 				     sc->may_unmap, out, scanned);
+	sc->scout = weir__lru_scout_start(&n->lruvec, lru);
 	weir__event(e, "mm_vmscan_lru_isolate", lru, *scanned, taken);
 	if (e->host->ops->scanned)
 		e->host->ops->scanned(e->host, *scanned);
@@ -154,7 +155,7 @@ static void shrink_active_list(struct engine *e, struct node *n,
 	/* Without accessed bits the question costs a trap, and only the old end
 	 * of the inactive list is asked: see ask_ahead. */
 	if (file || e->host->ops->has_accessed_bit)
-		weir__page_list_age(e, &pages);
+		weir__page_list_age(e, &pages, sc->scout);
 	list_for_each_entry (f, &pages, lru) {
 		if (stays_active(f)) {
 			nr_rotated++;

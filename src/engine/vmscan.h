@@ -36,6 +36,8 @@ struct scan_control {
 	bool cache_trim_mode, no_cache_trim_mode, file_is_tiny;
 	bool cache_trim_mode_failed; /* out: it was on and nothing came */
 	bool full_walk, proactive, hibernation;
+	/* where the next batch will be taken from, perhaps: lruvec.h */
+	const struct frame *scout;
 	/* results */
 	bool skipped_deactivate;
 	uint64_t nr_scanned, nr_reclaimed;
@@ -105,7 +107,8 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 #define AGE_UNKNOWN    (1u << 17) /* could not tell: leave it alone */
 #define AGE_EXEC       (1u << 18) /* young in an executable file mapping */
 #define AGE_IF_CLEAN   (1u << 19) /* pagelist.c: take it only if it is clean */
-unsigned weir__page_list_age(struct engine *e, struct list_head *pages);
+unsigned weir__page_list_age(struct engine *e, struct list_head *pages,
+			     const struct frame *scout);
 
 /*
  * For machines without accessed bits: puts the question to isolated pages of

@@ -191,7 +191,8 @@ unsigned weir__shrink_page_list(struct engine *e, struct list_head *pages,
 	return freed;
 }
 
-unsigned weir__page_list_age(struct engine *e, struct list_head *pages)
+unsigned weir__page_list_age(struct engine *e, struct list_head *pages,
+			     const struct frame *scout)
 {
 	struct frame *f;
 
@@ -207,7 +208,7 @@ void weir__page_list_ask(struct engine *e, struct list_head *pages)
 {
 	struct frame *f;
 
-	weir__page_list_age(e, pages);
+	weir__page_list_age(e, pages, NULL);
 	list_for_each_entry (f, pages, lru)
 		weir__frame_set(f, FRAME_ASKED);
 }

@@ -143,7 +143,7 @@ static void test_soft_fault_turns_the_clock(void **state)
 	weir__lru_add_drain_all(&w->e);
 	weir__lruvec_isolate(&w->e, v, LRU_INACTIVE_ANON, 4, MAX_ZONES - 1,
 			     true, &pages, &scanned);
-	weir__page_list_age(&w->e, &pages);
+	weir__page_list_age(&w->e, &pages, NULL);
 	weir__lruvec_putback(&w->e, &pages);
 	assert_true(world_pte(w->as, 2) & PTE_HINT);
 	before = v->nonresident_age;

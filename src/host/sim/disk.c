@@ -130,6 +130,23 @@ static int finish_read(struct sim *s, struct disk_req *r, unsigned i)
 	return 0;
 }
 
+/* A request of a disk that holds nothing and does nothing wrong. */
+static void finish_plain(struct sim *s, struct weir_io *io)
+{
+	uint8_t *state;
+
+	memset(io->status, 0, io->nr * sizeof(*io->status));
+	if (io->target == WEIR_IO_FILE)
+		return;
+	state = state_of(s, io->area, io->slot);
+	for (unsigned i = 0; i < io->nr; i++) {
+		if (io->op == WEIR_IO_WRITE)
+			state[i] = SLOT_WRITTEN;
+		else if (state[i] != SLOT_WRITTEN)
+			read_state(s, io, i);
+	}
+}
+
 static void start(struct sim *s, struct weir_io *io);
 
 /* Interrupt: a request has ended. */
@@ -140,7 +157,9 @@ static void ended(void *arg)
 	struct weir_io *io = r->io;
 	bool write = io->op == WEIR_IO_WRITE;
 
-	for (unsigned i = 0; i < io->nr; i++) {
+	if (s->disk.plain)
+		finish_plain(s, io);
+	for (unsigned i = 0; !s->disk.plain && i < io->nr; i++) {
 		io->status[i] = (int16_t)(write ? finish_write(s, r, i)
 						: finish_read(s, r, i));
 		sim__ram_io(s, io->pfn[i], write, -1);
@@ -164,6 +183,7 @@ static void start(struct sim *s, struct weir_io *io)
 	struct disk_req *r = d->free_reqs;
 	bool write = io->op == WEIR_IO_WRITE;
 	uint64_t ns = write ? s->cfg.write_ns : s->cfg.read_ns;
+	uint64_t now = s->sched.clock.now;
 
 	if (r) {
 		d->free_reqs = r->next_free;
@@ -176,14 +196,21 @@ static void start(struct sim *s, struct weir_io *io)
 	}
 	r->sim = s;
 	r->io = io;
-	ns += (io->nr - 1) * s->cfg.page_ns +
-	      prng_below(&d->prng, s->cfg.jitter_ns + 1);
+	ns += prng_below(&d->prng, s->cfg.jitter_ns + 1);
+	if (s->cfg.wire_ns) {
+		if (d->wire_free < now)
+			d->wire_free = now;
+		d->wire_free += io->nr * s->cfg.wire_ns;
+		now = d->wire_free;
+	} else {
+		ns += (io->nr - 1) * s->cfg.page_ns;
+	}
 	r->timer.fn = ended;
 	r->timer.arg = r;
 	d->inflight++;
 	if (d->inflight > d->st.inflight_max)
 		d->st.inflight_max = d->inflight;
-	sim__timer_set(&s->sched.clock, &r->timer, s->sched.clock.now + ns);
+	sim__timer_set(&s->sched.clock, &r->timer, now + ns);
 }
 
 void sim__disk_submit(struct sim *s, struct weir_io *io)
@@ -198,7 +225,9 @@ void sim__disk_submit(struct sim *s, struct weir_io *io)
 	    write && (s->cfg.mmu == SIM_MMU_UFFD || (prng_next(&d->prng) & 1));
 	if (io->nr < 1 || io->nr > WEIR_IO_PAGES_MAX)
 		sim__fail(s, "an I/O of %u pages", io->nr);
-	for (unsigned i = 0; i < io->nr; i++) {
+	if (d->plain && io->target == WEIR_IO_SWAP)
+		state_of(s, io->area, io->slot + io->nr - 1);
+	for (unsigned i = 0; !d->plain && i < io->nr; i++) {
 		if (io->target == WEIR_IO_SWAP)
 			state_of(s, io->area, io->slot + i);
 		sim__ram_io(s, io->pfn[i], write, 1);
@@ -231,8 +260,11 @@ void sim__disk_discard(struct sim *s, uint32_t area, uint64_t slot, unsigned nr)
 
 int sim__disk_init(struct sim *s)
 {
+	static const struct sim_rates none;
 	struct disk *d = &s->disk;
 
+	d->plain = s->cfg.ordered && !s->ram.page_bytes && !s->ram.frame &&
+		   !memcmp(&s->cfg.rates, &none, sizeof(none));
 	prng_init(&d->prng, s->cfg.seed, SIM_STREAM_DISK);
 	list_init(&d->queue);
 	for (unsigned a = 0; a < SIM_SWAP_MAX; a++) {

@@ -44,6 +44,8 @@ struct disk {
 	} area[SIM_SWAP_MAX];
 	struct list_head queue; /* weir_io.link, beyond the queue's depth */
 	uint32_t inflight;
+	uint64_t wire_free; /* when the last page given to it is through */
+	bool plain; /* (c) no contents, no odds: requests just end */
 	struct disk_req *free_reqs, *all_reqs;
 	struct sim_disk_stats st;
 };

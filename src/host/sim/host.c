@@ -114,9 +114,9 @@ static void host_release(struct weir_host *h, pfn_t pfn, unsigned nr)
 
 static void host_io_submit(struct weir_host *h, struct weir_io *io)
 {
-	sim__preempt(sim__of(h));
+	sim__point(sim__of(h));
 	sim__disk_submit(sim__of(h), io);
-	sim__preempt(sim__of(h));
+	sim__point(sim__of(h));
 }
 
 static void host_io_poll(struct weir_host *h)
@@ -208,7 +208,7 @@ static void host_scanned(struct weir_host *h, unsigned pages)
 	struct sim *s = sim__of(h);
 
 	sim__pass(&s->sched, pages * s->cfg.scan_ns);
-	sim__preempt(s);
+	sim__point(s);
 }
 
 #define OPS(model, bit, ...)                                                   \
@@ -549,9 +549,10 @@ void sim__touch_point(struct sim *s)
 	struct sched *sc = &s->sched;
 
 	sim__pass(sc, s->cfg.touch_ns);
-	if (s->cfg.preempt_ppm || s->cfg.stall_ppm ||
-	    (sc->ordered && sc->nr_run) ||
-	    sim__clock_next(&sc->clock) <= sc->clock.now)
+	if (sc->ordered)
+		sim__point(s);
+	else if (s->cfg.preempt_ppm || s->cfg.stall_ppm ||
+		 sim__clock_next(&sc->clock) <= sc->clock.now)
 		sim__preempt(s);
 }
 

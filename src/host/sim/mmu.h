@@ -7,7 +7,7 @@
 #ifndef WEIR_SIM_MMU_H
 #define WEIR_SIM_MMU_H
 
-#include "engine/types.h"
+#include "engine/pgtable.h"
 #include "host/sim/prng.h"
 
 struct sim;
@@ -80,6 +80,18 @@ struct mmu {
 	_Atomic uint32_t stopping;
 	_Atomic uint32_t nr_handlers;
 };
+
+/* The entry of addr by the walks remembered, or NULL. */
+pte_t *sim__walk_miss(struct sim_proc *p, uint64_t addr, struct walk *w);
+static inline pte_t *sim__walk(struct sim_proc *p, uint64_t addr)
+{
+	uint64_t tag = addr / PTE_TABLE_SPAN + 1;
+	struct walk *w = &p->walk[tag % WALK_CACHE];
+
+	if (__builtin_expect(w->tag != tag, 0))
+		return sim__walk_miss(p, addr, w);
+	return w->leaf + addr / PAGE_SIZE % (PTE_TABLE_SPAN / PAGE_SIZE);
+}
 
 /* One change of an address space's regions at a time, as under the kernel's
  * mmap_lock; faults do not take it. Sleeps. */

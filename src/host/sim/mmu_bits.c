@@ -12,6 +12,7 @@
 #include "engine/aspace.h"
 #include "engine/fault.h"
 #include "engine/pgtable.h"
+#include "engine/swap.h"
 #include "host/sim/sim_internal.h"
 
 /* An access that faults this often without getting through is a livelock. */
@@ -64,6 +65,7 @@ static int bits_touch(struct sim_proc *p, uint64_t addr, bool write,
  * the task get more than a slice ahead of the others.
  */
 #define LOOK_AHEAD 24
+#define LOOK_NEAR  12
 
 static void walk_forget(struct sim_proc *p)
 {
@@ -71,7 +73,7 @@ static void walk_forget(struct sim_proc *p)
 		memset(p->walk, 0, WALK_CACHE * sizeof(*p->walk));
 }
 
-static pte_t *walk_miss(struct sim_proc *p, uint64_t addr, struct walk *w)
+pte_t *sim__walk_miss(struct sim_proc *p, uint64_t addr, struct walk *w)
 {
 	pte_t *pte = weir__pte(p->as, addr);
 
@@ -82,17 +84,7 @@ static pte_t *walk_miss(struct sim_proc *p, uint64_t addr, struct walk *w)
 	return pte;
 }
 
-static inline pte_t *walk(struct sim_proc *p, uint64_t addr)
-{
-	uint64_t tag = addr / PTE_TABLE_SPAN + 1;
-	struct walk *w = &p->walk[tag % WALK_CACHE];
-
-	if (__builtin_expect(w->tag != tag, 0))
-		return walk_miss(p, addr, w);
-	return w->leaf + (addr / PAGE_SIZE) % (PTE_TABLE_SPAN / PAGE_SIZE);
-}
-
-/* Accesses that may pass before somebody else has to have a turn. */
+/* Accesses that may begin before somebody else has to have a turn. */
 static size_t room_for(const struct sched *sc, uint64_t pace)
 {
 	uint64_t next = sim__clock_next(&sc->clock), ns;
@@ -103,11 +95,26 @@ static size_t room_for(const struct sched *sc, uint64_t pace)
 		return SIZE_MAX;
 	else
 		ns = next > sc->clock.now ? next - sc->clock.now : 0;
-	return pace ? ns / pace : SIZE_MAX;
+	return pace ? ns / pace + 1 : SIZE_MAX;
 }
 
-/* Hits from access[0] on. */
-static size_t hits(struct sim_proc *p, const uint64_t *access, size_t nr)
+static inline uint64_t pte_relaxed(pte_t *pte)
+{
+	return atomic_load_explicit(pte, memory_order_relaxed);
+}
+
+static void look_at_slot(struct sim *s, swp_entry_t e)
+{
+	unsigned type = swp_type(e);
+
+	weir__swap_prefetch(s->engine, e);
+	if (type < SIM_SWAP_MAX && s->disk.area[type].state)
+		__builtin_prefetch(&s->disk.area[type].state[swp_offset(e)]);
+}
+
+/* Hits from access[0] on, nr at most; there are `known` to look ahead to. */
+static size_t hits(struct sim_proc *p, const uint64_t *access, size_t nr,
+		   size_t known)
 {
 	const uint64_t mask = PTE_PRESENT | PTE_HINT | PTE_BUSY;
 	size_t i;
@@ -116,14 +123,18 @@ static size_t hits(struct sim_proc *p, const uint64_t *access, size_t nr)
 		uint64_t a = access[i], v, need = PTE_PRESENT, set;
 		pte_t *pte;
 
-		if (i + LOOK_AHEAD < nr) {
-			pte = walk(p, access[i + LOOK_AHEAD]);
+		if (i + LOOK_AHEAD < known) {
+			pte = sim__walk(p, access[i + LOOK_AHEAD]);
 			__builtin_prefetch((const void *)pte, 1);
+			pte = sim__walk(p, access[i + LOOK_NEAR]);
+			v = pte ? pte_relaxed(pte) : 0;
+			if (__builtin_expect(v & PTE_SWAP, 0))
+				look_at_slot(p->sim, pte_swap(v));
 		}
-		pte = walk(p, a);
+		pte = sim__walk(p, a);
 		if (!pte)
 			break;
-		v = atomic_load_explicit(pte, memory_order_relaxed);
+		v = pte_relaxed(pte);
 		set = PTE_ACCESSED;
 		if (a & 1) {
 			need |= PTE_WRITE;
@@ -157,15 +168,14 @@ size_t sim_touch_many(struct sim_proc *p, const uint64_t *access, size_t nr,
 		room = room_for(sc, pace);
 		if (room > nr - done)
 			room = nr - done;
-		n = hits(p, access + done, room);
+		n = hits(p, access + done, room, nr - done);
 		sim__pass(sc, n * pace);
 		done += n;
 		if (n == room) {
 			if (done == nr)
 				break;
 			sim__preempt(s);
-			if (room)
-				continue;
+			continue;
 		}
 		sim__pass(sc, pace);
 		*rc = bits_touch(p, access[done] & ~(uint64_t)1,
@@ -280,7 +290,7 @@ void sim__bits_map(struct weir_host *h, void *as, struct weir_vec *v,
 {
 	struct sim *s = sim__of(h);
 
-	sim__preempt(s);
+	sim__point(s);
 	for (unsigned i = 0; i < nr; i++) {
 		v[i].status = 0;
 		if (prng_chance(&s->mmu.prng, s->cfg.rates.map_again)) {
@@ -291,7 +301,7 @@ void sim__bits_map(struct weir_host *h, void *as, struct weir_vec *v,
 		if (v[i].flags & VEC_ZERO)
 			sim__ram_poison(s, v[i].pfn, 0);
 	}
-	sim__preempt(s);
+	sim__point(s);
 }
 
 void sim__bits_unmap(struct weir_host *h, void *as, struct weir_vec *v,

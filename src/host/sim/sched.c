@@ -7,8 +7,6 @@
 
 #include "host/sim/sim_internal.h"
 
-/* A scheduling point costs this much, so that whoever polls sees time pass. */
-#define POINT_NS 20
 /* A spinlock seen busy this often in a row will never be free: fibers do not
  * switch while they hold one. */
 #define RELAX_MAX 100000
@@ -295,11 +293,39 @@ struct wtask *sim__self(struct sim *s)
 	return &sc->current->task;
 }
 
+/*
+ * ordered, and nobody else to run: the wait is over when an interrupt has
+ * changed the word, without anybody having been put to sleep. False: somebody
+ * can run now, or the time is up before anything happens.
+ */
+static bool wait_alone(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
+		       uint64_t end)
+{
+	struct sched *sc = &s->sched;
+
+	sc->clock.now += sc->current->ahead;
+	sc->current->ahead = 0;
+	while (!sc->nr_run) {
+		uint64_t next = sim__clock_next(&sc->clock);
+
+		if (next >= end)
+			return false;
+		if (next > sc->clock.now)
+			sc->clock.now = next;
+		fire_due(s);
+		if (atomic_load_explicit(word, memory_order_relaxed) !=
+		    expected)
+			return true;
+	}
+	return false;
+}
+
 int sim__wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
 	      uint64_t timeout_ns)
 {
 	struct sched *sc = &s->sched;
 	struct fiber *f = sc->current;
+	uint64_t end = UINT64_MAX;
 
 	if (sc->in_irq)
 		sim__fail(s, "an interrupt waits");
@@ -308,6 +334,10 @@ int sim__wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
 	sim__pass(sc, POINT_NS);
 	fire_due(s);
 	if (*word != expected)
+		return 0;
+	if (timeout_ns)
+		end = sc->clock.now + timeout_ns;
+	if (sc->ordered && !sc->nr_run && wait_alone(s, word, expected, end))
 		return 0;
 	/* allowed by the contract, so callers that do not loop are found */
 	if (prng_chance(&sc->prng, s->cfg.spurious_ppm)) {
@@ -323,8 +353,7 @@ int sim__wait(struct sim *s, _Atomic uint32_t *word, uint32_t expected,
 	if (timeout_ns) {
 		f->timer.fn = timer_wakes;
 		f->timer.arg = f;
-		sim__timer_set(&sc->clock, &f->timer,
-			       sc->clock.now + timeout_ns);
+		sim__timer_set(&sc->clock, &f->timer, end);
 	}
 	block(s);
 	f->word = NULL;

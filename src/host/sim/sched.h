@@ -103,6 +103,8 @@ bool sim__idle(struct sim *s);
 /* Fires what is due. */
 void sim__poll(struct sim *s);
 
+/* A scheduling point costs this much, so that whoever polls sees time pass. */
+#define POINT_NS 20
 /* How far a task may get ahead of the others. */
 #define SLICE_NS 10000
 

@@ -80,6 +80,9 @@ struct sim_config {
 	uint64_t read_ns, write_ns; /* of one request */
 	uint64_t page_ns;           /* of each further page */
 	uint64_t jitter_ns;         /* 0 .. jitter more */
+	/* of each page on the wire, which all requests share; 0 = each request
+	 * has a wire of its own */
+	uint64_t wire_ns;
 	uint32_t queue_depth;
 	/* the run fails beyond; 0 = no limit */
 	uint64_t time_max_ns, points_max;

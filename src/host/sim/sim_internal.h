@@ -37,6 +37,18 @@ static inline struct sim *sim__of(struct weir_host *h)
 	return (struct sim *)h;
 }
 
+/* A scheduling point; nothing is to be done at most of them. */
+static inline void sim__point(struct sim *s)
+{
+	struct sched *sc = &s->sched;
+
+	if (sc->ordered && !sc->nr_run && !sc->current->ahead &&
+	    sim__clock_next(&sc->clock) > sc->clock.now + POINT_NS)
+		sc->clock.now += POINT_NS;
+	else
+		sim__preempt(s);
+}
+
 extern const struct weir_host_ops sim__ops_bits, sim__ops_uffd;
 
 #endif
