@@ -10,8 +10,6 @@
 #include "engine/aspace.h"
 #include "engine/swap.h"
 #include "host/live/fork.h"
-#include <sched.h>
-
 #include "host/live/live.h"
 #include "host/live/sys.h"
 
@@ -27,6 +25,8 @@
 #define PUBLISH_NS  50000000ull
 /* New resident pages outside the books that make a look at the maps worth it */
 #define NEWS_PAGES 32
+#define MUCH_PAGES 1024 /* 4 MiB: what the budget may be overrun by */
+#define SCAN_MAX_NS 20000000ull
 
 struct usage {
 	uint64_t resident, shared, size; /* pages */
@@ -195,7 +195,7 @@ static uint64_t far_look(struct live *l, struct live_task *t)
 /* Nanoseconds until the next look. */
 static uint64_t active_look(struct live *l, struct live_task *t)
 {
-	static uint64_t last_news, last_size, changed;
+	static uint64_t last_news, last_size, changed, next_scan, backoff;
 	uint64_t now = l->host.ops->now_ns(&l->host);
 	uint64_t pause = now - changed < BUSY_FOR_NS ? LOOK_BUSY_NS
 						     : LOOK_ACTIVE_NS;
@@ -217,10 +217,22 @@ static uint64_t active_look(struct live *l, struct live_task *t)
 	/* A mapping is new, or grows outside the books. */
 	if (u.size == last_size && news < last_news + NEWS_PAGES)
 		return pause;
+	/* What the C library maps has been reported (hooks.c), and what is left
+	 * may be nothing of ours: looks that found nothing become rare, unless
+	 * much is new. */
+	if (now < next_scan && u.size < last_size + MUCH_PAGES &&
+	    news < last_news + MUCH_PAGES)
+		return pause;
 	changed = now;
+	known = l->registered_pages;
 	live_enter(t);
 	regions_scan(l);
 	live_exit(t);
+	backoff = l->registered_pages != known ? 0
+		  : !backoff                   ? LOOK_ACTIVE_NS
+		  : backoff < SCAN_MAX_NS      ? backoff * 2
+					       : backoff;
+	next_scan = now + backoff;
 	last_size = u.size;
 	if (read_usage(l, &u)) {
 		anon = anon_pages(&u);
@@ -251,8 +263,6 @@ static void watch_main(void *arg)
 	int pidfd = -1;
 
 	open_descriptors(l, &pidfd);
-	sys_sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK,
-			       &(int){1});
 	if (l->state == LIVE_CHILD)
 		fork_boot(l, t);
 	for (;;) {
