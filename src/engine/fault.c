@@ -439,7 +439,9 @@ static int fault_swap(struct engine *e, struct aspace *as, uint64_t addr,
 		write = false; /* shared: the write traps again, and copies */
 	weir__faultrun_init(&run, e, as);
 	weir__faultrun_add(&run, addr, v, f, write ? VEC_WRITE : 0);
-	if (!e->host->ops->has_accessed_bit)
+	/* Pages that only may be wanted stay out of place: that they were shows
+	 * as a hit, and hits make the window. A stream has shown it already. */
+	if (!e->host->ops->has_accessed_bit && w->stream)
 		weir__faultrun_neighbours(&run, w->start, w->nr);
 	return weir__faultrun_map_swapped(&run);
 out:

@@ -41,8 +41,17 @@ void weir__swapin_window(struct engine *e, struct region *r, uint64_t addr,
 	w->nr = 1;
 	w->ahead = 0;
 	w->stream = adjacent && !(r->flags & REGION_RAND);
-	if (cached && !w->stream)
+	if (cached && !w->stream) {
+		/* A stream has caught up with its reads: what is left of its
+		 * window need not be mapped page by page. */
+		if (s->running && addr < s->next &&
+		    s->next - addr < (uint64_t)s->win << PAGE_SHIFT) {
+			w->nr = (unsigned)((s->next - addr) >> PAGE_SHIFT);
+			w->stream = true;
+		}
 		return;
+	}
+	s->running = w->stream;
 	if (w->stream) {
 		nr = (uint64_t)s->win * 2;
 		if (nr < 4)
@@ -56,13 +65,6 @@ void weir__swapin_window(struct engine *e, struct region *r, uint64_t addr,
 	} else {
 		nr = weir__swap_readahead_window(s->hits, false, s->win,
 						 (unsigned)e->tun.page_cluster);
-		/*
-		 * Hits are first touches of read-ahead pages, which show only
-		 * where each page is mapped by a fault of its own. Elsewhere a
-		 * stream is the one sign that neighbours pay.
-		 */
-		if (!e->host->ops->has_accessed_bit)
-			nr = 1;
 	}
 	if (nr > left)
 		nr = left;
@@ -233,7 +235,7 @@ struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
 			   swp_entry_t entry, const struct swapin_window *w,
 			   int *err)
 {
-	struct weir_io *io = NULL;
+	struct weir_io *io = NULL, *first = NULL;
 	struct frame *f;
 	bool fresh;
 
@@ -247,11 +249,13 @@ struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
 	if (fresh) {
 		weir__stat_inc(e, STAT_pgmajfault);
 		read_page(e, &io, f, entry);
-		if (io)
-			io->sync = w->nr == 1 && !w->ahead;
+		first = io;
 	}
 	if (w->nr > 1)
 		read_neighbours(e, as, w->start, w->nr, addr, &io);
+	/* All of it in one read, and nothing to be read beside it. */
+	if (io && io == first)
+		io->sync = !w->ahead;
 	submit(e, &io);
 	if (w->ahead) {
 		read_neighbours(e, as,

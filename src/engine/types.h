@@ -297,6 +297,7 @@ struct stream {
 	uint64_t next; /* address where the stream goes on */
 	uint32_t win;  /* pages of the last run */
 	uint32_t hits; /* readahead pages used since */
+	bool running;  /* the last window came one after another */
 };
 
 /*
