@@ -17,7 +17,7 @@
  *
  * Each CPU goes on where it stopped in the cluster it took last, so two CPUs
  * do not mix their pages and consecutive requests get consecutive slots. A
- * request of RUN_MIN slots or more wants runs: it goes on at the CPU's
+ * request of swap_run_min slots or more wants runs: it goes on at the CPU's
  * position only if the slots there are free up to the request or the
  * cluster's end, else takes a free cluster. A small one fills holes first
  * (nonfull), which keeps clusters free for the large ones.
@@ -47,7 +47,6 @@
 #include "engine/frame.h"
 #include "engine/swap_internal.h"
 
-#define RUN_MIN     16    /* slots: a request this large wants runs */
 #define CLASSIC_RUN 256   /* slots the sequential cursor takes in a row */
 #define SEARCH_MAX  16384 /* probes of one search: guessed, some 20 us */
 
@@ -271,11 +270,12 @@ static struct swap_cluster *cluster_first(struct swap_area *a,
 	return list_first_entry(&a->lists[state], struct swap_cluster, link);
 }
 
-static struct swap_cluster *cluster_pick(struct swap_area *a, unsigned nr)
+static struct swap_cluster *cluster_pick(struct engine *e, struct swap_area *a,
+					 unsigned nr)
 {
 	struct swap_cluster *ci = NULL;
 
-	if (nr < RUN_MIN)
+	if (nr < e->tun.swap_run_min)
 		ci = cluster_first(a, CL_NONFULL);
 	if (!ci)
 		ci = cluster_first(a, CL_FREE);
@@ -322,7 +322,7 @@ static unsigned position_take(struct engine *e, struct swap_area *a,
 		off++;
 	if (off == end)
 		return 0;
-	if (nr >= RUN_MIN) {
+	if (nr >= e->tun.swap_run_min) {
 		for (run = off; run < end && run - off < nr; run++)
 			if (a->map[run])
 				return 0;
@@ -343,7 +343,7 @@ static unsigned cluster_alloc(struct engine *e, struct swap_area *a,
 		if (n)
 			return n;
 	}
-	ci = cluster_pick(a, nr);
+	ci = cluster_pick(e, a, nr);
 	weir__bug_on(e, !ci);
 	requeue(e->swap, a);
 	return cluster_take(e, a, pos, cluster_index(a, ci) * SWAP_CLUSTER, out,

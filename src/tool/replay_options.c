@@ -494,8 +494,10 @@ int replay_options_parse(int argc, char **argv, struct replay_command *c)
 
 	memset(c, 0, sizeof(*c));
 	weir__tunables_default(&c->o.tun);
-	/* as the kernel does it: one page for a first touch */
+	/* as the kernel does it: one page for a first touch, and slots from
+	 * clusters with holes before empty ones */
 	c->o.tun.zero_run_max = 1;
+	c->o.tun.swap_run_min = 65536;
 	c->o.swap_pages = REPLAY_SWAP_PAGES;
 	c->o.nodes = 1;
 	c->o.rate = REPLAY_RATE;
