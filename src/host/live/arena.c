@@ -7,6 +7,7 @@
 #include "host/live/sys.h"
 
 #define ALL_ONES (~(uint64_t)0)
+#define LOOK_MAX   64 /* chunks with garbage, in one search */
 #define GAPS_LEAST 8 /* in a chunk whose gaps are given out */
 
 static void lock(struct arena *a)
@@ -168,21 +169,32 @@ static uint32_t any_buffer(struct arena *a)
 	return BUF_NONE;
 }
 
-/* Among the oldest used chunks, the one with the most garbage. */
+/*
+ * Among the oldest used chunks with garbage, the one with the most. Those that
+ * have none go to the young end, or they would hide the others for as long as
+ * their pages stay in hand.
+ */
 static struct chunk *fullest(struct arena *a, int least)
 {
-	struct chunk *c, *best = NULL;
+	struct chunk *best = NULL;
 	int most = least - 1, looked = 0;
-	struct list_head *pos;
+	struct list_head *pos, *older;
+	uint32_t left = a->nr_chunks;
 
-	for (pos = a->used.prev; pos != &a->used && looked < 64;
-	     pos = pos->prev, looked++) {
-		int n;
+	for (pos = a->used.prev; pos != &a->used && looked < LOOK_MAX && left;
+	     pos = older, left--) {
+		struct chunk *c = list_entry(pos, struct chunk, link);
+		int n = 0;
 
-		c = list_entry(pos, struct chunk, link);
-		if (c->state != CHUNK_USED)
+		older = pos->prev;
+		if (c->state == CHUNK_USED)
+			n = __builtin_popcountll(c->populated & ~c->live &
+						 ~c->pinned);
+		if (!n) {
+			list_move(&c->link, &a->used);
 			continue;
-		n = __builtin_popcountll(c->populated & ~c->live & ~c->pinned);
+		}
+		looked++;
 		if (n > most) {
 			most = n;
 			best = c;
