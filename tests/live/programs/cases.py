@@ -216,7 +216,7 @@ CASES = {
     "shell": shell,
     "stress-vm": stress_vm,
     "stress-madvise": stress_one("madvise", 20),
-    "stress-mremap": stress_one("mremap", 40, "--mremap-bytes", "32M"),
+    "stress-mremap": stress_one("mremap", 12, "--mremap-bytes", "32M"),
     "stress-mmap": stress_one("mmap", 20, "--mmap-bytes", "32M"),
     "stress-fork": stress_one("fork", 300),
     "stress-mlock": stress_one("mlock", 20),
