@@ -88,8 +88,9 @@ int weir__aspace_mlock(struct aspace *as, uint64_t start, uint64_t end,
  * running meanwhile. The host's protection of the parent's pages follows from
  * the entries: protect is called here for the pages that were writable.
  * REGION_LOCKED is not inherited. 0; -ENOMEM; -EAGAIN when the host would not
- * protect a page. Where it fails the child is empty again, and the parent has
- * lost nothing but the right to write some pages without a trap.
+ * protect a page; -EINTR when the parent was ended and its memory is being
+ * taken. Where it fails the child is empty again, and the parent has lost
+ * nothing but the right to write some pages without a trap.
  */
 int weir__aspace_fork(struct aspace *parent, struct aspace *child);
 

@@ -74,6 +74,7 @@ void weir__engine_exit(struct engine *e)
 	weir__kswapd_stop(e);
 	weir__flusher_stop(e);
 	weir__oom_reaper_stop(e);
+	weir__slab_reaper_stop(e);
 	weir__bug_on(e, !list_empty(&e->aspaces));
 	weir__bug_on(e, !list_empty(&e->pcache->mappings));
 	weir__vfs_exit(e);

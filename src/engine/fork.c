@@ -308,6 +308,30 @@ static int fork_region(struct aspace *parent, struct copy *c,
 	return copy_range(parent, c, start, end);
 }
 
+/*
+ * The parent was ended for want of memory while it forked:
+ *
+ *   fork                                reaper (oomreap.c)
+ *   ---------------------------         ---------------------------
+ *   copies the entries of X
+ *                                       UNSTABLE, under the parent's lock
+ *                                       takes the pages of Y
+ *   copies Y: nothing there
+ *   UNSTABLE: the child is not whole
+ *   and must not live
+ *
+ * A flag that is not there at the end was not there at any copy.
+ */
+static bool was_reaped(struct aspace *parent)
+{
+	bool unstable;
+
+	weir__spin_lock(parent->engine, &parent->lock);
+	unstable = parent->flags & ASPACE_UNSTABLE;
+	weir__spin_unlock(parent->engine, &parent->lock);
+	return unstable;
+}
+
 int weir__aspace_fork(struct aspace *parent, struct aspace *child)
 {
 	struct engine *e = parent->engine;
@@ -322,6 +346,8 @@ int weir__aspace_fork(struct aspace *parent, struct aspace *child)
 	while (!ret && addr < WEIR_ADDR_MAX)
 		ret = fork_region(parent, &c, &m, &addr);
 	weir__region_room_drain(e, &m);
+	if (ret >= 0 && was_reaped(parent))
+		ret = -EINTR;
 	if (ret < 0) {
 		weir__aspace_unmap(child, 0, WEIR_ADDR_MAX);
 		return ret;

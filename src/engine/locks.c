@@ -65,6 +65,8 @@ static const char *rank_name(unsigned rank)
 		return "batch";
 	case RANK_LRU:
 		return "lru";
+	case RANK_SLABCPU:
+		return "slab array";
 	case RANK_SLAB:
 		return "slab";
 	case RANK_PCP:

@@ -34,6 +34,7 @@ enum lock_rank {
 	RANK_SWAP = 40, /* swap areas, clusters, counts, swap cache */
 	RANK_BATCH = 45, /* per-CPU LRU batches */
 	RANK_LRU = 50,	 /* one lruvec */
+	RANK_SLABCPU = 59, /* objects that one CPU keeps */
 	RANK_SLAB = 60,
 	RANK_PCP = 65,	/* per-CPU free lists */
 	RANK_ZONE = 70, /* buddy lists of one zone */

@@ -31,17 +31,13 @@
 
 #include "engine/check.h"
 #include "engine/frame.h"
-#include "engine/slab.h"
+#include "engine/slab_internal.h"
 
 #define SLAB_ALIGN      16
 #define SLAB_OBJECT_MAX 2048
-#define SLAB_CACHES_MAX 32
-#define SLAB_MIN_PARTIAL                                                       \
-	2 /* empty slabs kept, so that use around a slab's                     \
-	     edge does not take and give a frame each time */
+#define SLAB_MIN_PARTIAL 2
 
 #define KMALLOC_MIN     64
-#define KMALLOC_CLASSES 6 /* 64 to 2048 */
 
 #ifdef WEIR_DEBUG
 #define POISON_FREED 1
@@ -49,23 +45,6 @@
 #define POISON_FREED 0
 #endif
 #define POISON 0x6b
-
-struct slab_cache {
-	struct spin lock; /* RANK_SLAB; the lists and each slab's book */
-	const char *name;
-	uint32_t size, per_slab; /* (c) */
-	struct list_head full, partial, empty;
-	uint32_t nr_empty;
-	uint64_t nr_slabs, nr_objects; /* objects in use */
-};
-
-struct slab {
-	_Atomic uintptr_t base; /* direct-map address of frame 0 */
-	uint32_t nr_caches;     /* (c) after start-up */
-	struct slab_cache cache[SLAB_CACHES_MAX];
-	struct slab_cache *region, *anon_vma, *avc;
-	struct slab_cache *kmalloc[KMALLOC_CLASSES];
-};
 
 /* ------------------------------------------------------------------- caches */
 
@@ -86,6 +65,8 @@ struct slab_cache *weir__slab_cache_create(struct engine *e, const char *name,
 	list_init(&c->full);
 	list_init(&c->partial);
 	list_init(&c->empty);
+	if (s->arrays)
+		weir__slabcpu_setup(e, c);
 	return c;
 }
 
@@ -99,6 +80,13 @@ int weir__slab_init(struct engine *e)
 	if (!s)
 		return -ENOMEM;
 	e->slab = s;
+	if (e->tun.slab_reap) {
+		s->arrays = e->host->ops->meta_alloc(
+		    e->host, SLAB_CACHES_MAX * e->nr_cpus *
+				 sizeof(*s->arrays));
+		if (!s->arrays)
+			return -ENOMEM;
+	}
 	s->region = weir__slab_cache_create(e, "region", sizeof(struct region));
 	s->anon_vma =
 	    weir__slab_cache_create(e, "anon_vma", sizeof(struct anon_vma));
@@ -197,7 +185,7 @@ static struct frame *slab_create(struct engine *e, struct slab_cache *c,
 	return f;
 }
 
-static void slab_destroy(struct engine *e, struct frame *f)
+void weir__slab_destroy(struct engine *e, struct frame *f)
 {
 	weir__bug_on(e, f->private != 0);
 	weir__frame_clear(f, FRAME_SLAB);
@@ -208,18 +196,22 @@ static void slab_destroy(struct engine *e, struct frame *f)
 
 /* ------------------------------------------------------------------ objects */
 
-/* => called with cache lock held; the cache has a slab with room */
-static void *pop(struct engine *e, struct slab_cache *c)
+void *weir__slab_pop(struct engine *e, struct slab_cache *c)
 {
 	bool fresh = list_empty(&c->partial);
-	struct frame *f = list_first_entry(fresh ? &c->empty : &c->partial,
-					   struct frame, lru);
-	void **obj = (void **)(uintptr_t)f->index;
+	struct frame *f;
+	void **obj;
 
+	if (fresh && list_empty(&c->empty))
+		return NULL;
+	f = list_first_entry(fresh ? &c->empty : &c->partial, struct frame,
+			     lru);
+	obj = (void **)(uintptr_t)f->index;
 	weir__bug_on(e, !obj);
 	if (fresh) {
 		list_move(&f->lru, &c->partial);
 		c->nr_empty--;
+		c->free_touched = true;
 	}
 	f->index = (uint64_t)(uintptr_t)*obj;
 	set_in_use(f, f->private + 1);
@@ -229,35 +221,74 @@ static void *pop(struct engine *e, struct slab_cache *c)
 	return obj;
 }
 
+/* One more empty slab. */
+static bool grow(struct engine *e, struct slab_cache *c, gfp_t gfp)
+{
+	struct frame *f = slab_create(e, c, gfp);
+
+	if (!f)
+		return false;
+	weir__spin_lock(e, &c->lock);
+	list_add(&f->lru, &c->empty);
+	c->nr_empty++;
+	c->nr_slabs++;
+	weir__spin_unlock(e, &c->lock);
+	return true;
+}
+
+static void *take_object(struct engine *e, struct slab_cache *c)
+{
+	void *obj;
+
+	if (c->array)
+		return weir__slabcpu_get(e, c);
+	weir__spin_lock(e, &c->lock);
+	obj = weir__slab_pop(e, c);
+	weir__spin_unlock(e, &c->lock);
+	return obj;
+}
+
 void *weir__slab_alloc(struct engine *e, struct slab_cache *c, gfp_t gfp)
 {
-	void *obj = NULL;
+	void *obj;
 
-	weir__spin_lock(e, &c->lock);
-	if (!list_empty(&c->partial) || !list_empty(&c->empty))
-		obj = pop(e, c);
-	weir__spin_unlock(e, &c->lock);
-	if (!obj) {
-		struct frame *f = slab_create(e, c, gfp);
-
-		if (!f)
+	/* another task may be faster with the new slab, too */
+	while (!(obj = take_object(e, c)))
+		if (!grow(e, c, gfp))
 			return NULL;
-		weir__spin_lock(e, &c->lock);
-		list_add(&f->lru, &c->empty);
-		c->nr_empty++;
-		c->nr_slabs++;
-		obj = pop(e, c);
-		weir__spin_unlock(e, &c->lock);
-	}
 	if (gfp & GFP_ZERO)
 		memset(obj, 0, c->size);
 	return obj;
 }
 
-/* => called with cache lock held. The slab, if it is to be destroyed. */
-static struct frame *push(struct engine *e, struct slab_cache *c,
-			  struct frame *f, void *obj)
+uint64_t weir__slab_free_objects(const struct slab_cache *c)
 {
+	return c->nr_slabs * c->per_slab - c->nr_objects;
+}
+
+/* The slab that goes after an object came back, if one does. Without arrays a
+ * few empty ones stay, so that use around a slab's edge does not take and give
+ * a frame each time; with them, as many as the reaper leaves. */
+static struct frame *surplus(struct slab_cache *c)
+{
+	struct frame *f;
+
+	if (!c->nr_empty)
+		return NULL;
+	if (c->array ? weir__slab_free_objects(c) <= c->free_limit
+		     : c->nr_empty <= SLAB_MIN_PARTIAL)
+		return NULL;
+	f = list_last_entry(&c->empty, struct frame, lru);
+	list_del(&f->lru);
+	c->nr_empty--;
+	c->nr_slabs--;
+	return f;
+}
+
+struct frame *weir__slab_push(struct engine *e, struct slab_cache *c, void *obj)
+{
+	struct frame *f = slab_of(e, obj);
+
 	weir__bug_on(e, f->private == 0);
 	weir__bug_on(e, f->index == (uint64_t)(uintptr_t)obj);
 	poison(c, obj);
@@ -268,16 +299,11 @@ static struct frame *push(struct engine *e, struct slab_cache *c,
 	if (f->private) {
 		/* it was full, or is partial already: to the front, warm */
 		list_move(&f->lru, &c->partial);
-		return NULL;
-	}
-	if (c->nr_empty < SLAB_MIN_PARTIAL) {
+	} else {
 		list_move(&f->lru, &c->empty);
 		c->nr_empty++;
-		return NULL;
 	}
-	list_del(&f->lru);
-	c->nr_slabs--;
-	return f;
+	return surplus(c);
 }
 
 void weir__slab_free(struct engine *e, struct slab_cache *c, void *obj)
@@ -286,11 +312,15 @@ void weir__slab_free(struct engine *e, struct slab_cache *c, void *obj)
 
 	weir__bug_on(e, cache_of(f) != c);
 	weir__bug_on(e, ((uintptr_t)obj - slab_start(e, f)) % c->size);
+	if (c->array) {
+		weir__slabcpu_put(e, c, obj);
+		return;
+	}
 	weir__spin_lock(e, &c->lock);
-	f = push(e, c, f, obj);
+	f = weir__slab_push(e, c, obj);
 	weir__spin_unlock(e, &c->lock);
 	if (f)
-		slab_destroy(e, f);
+		weir__slab_destroy(e, f);
 }
 
 void *weir__kmalloc(struct engine *e, size_t size, gfp_t gfp)
@@ -318,6 +348,8 @@ unsigned long weir__slab_shrink(struct engine *e)
 		struct frame *f, *tmp;
 		LIST_HEAD(idle);
 
+		if (c->array)
+			weir__slabcpu_drain(e, c);
 		weir__spin_lock(e, &c->lock);
 		list_splice_init(&c->empty, &idle);
 		c->nr_slabs -= c->nr_empty;
@@ -325,7 +357,7 @@ unsigned long weir__slab_shrink(struct engine *e)
 		weir__spin_unlock(e, &c->lock);
 		list_for_each_entry_safe (f, tmp, &idle, lru) {
 			list_del(&f->lru);
-			slab_destroy(e, f);
+			weir__slab_destroy(e, f);
 			nr++;
 		}
 	}
@@ -342,6 +374,8 @@ uint64_t weir__slab_objects(struct engine *e)
 		weir__spin_lock(e, &c->lock);
 		n += c->nr_objects;
 		weir__spin_unlock(e, &c->lock);
+		if (c->array)
+			n -= weir__slabcpu_objects(e, c);
 	}
 	return n;
 }

@@ -33,6 +33,17 @@ struct slab_cache *weir__cache_avc(struct engine *e);
 void *weir__kmalloc(struct engine *e, size_t size, gfp_t gfp);
 void weir__kfree(struct engine *e, void *obj);
 
+/*
+ * Timer mode (tunable slab_reap): each CPU keeps objects of its own in front of
+ * the slabs, and a task comes by every two seconds and takes from those that
+ * nobody used. start: 0 or -errno; harmless when the mode is off. stop:
+ * e->stopping is set.
+ */
+int weir__slab_reaper_start(struct engine *e);
+void weir__slab_reaper_stop(struct engine *e);
+/* One visit, as of now. */
+void weir__cache_reap(struct engine *e);
+
 /* Frees every empty slab; pages freed. */
 unsigned long weir__slab_shrink(struct engine *e);
 /* Objects in use over all caches: 0 after everything is torn down. */

@@ -51,7 +51,9 @@ enum {
 	PF_EXITING = 1 << 4,
 	PF_OOM_VICTIM = 1 << 5,
 	PF_ATOMIC = 1 << 6, /* simulated interrupt context */
-	PF_OOM_ORIGIN = 1 << 7 /* rather fails than has somebody ended */
+	PF_OOM_ORIGIN = 1 << 7, /* rather fails than has somebody ended */
+	PF_CLOCKWORK = 1 << 8 /* wakes by the clock, whether there is work or
+				 not: no sign of unrest */
 };
 
 #define TASK_LOCKS_MAX 8

@@ -436,7 +436,8 @@ static int do_touch(struct task *t)
 
 		while (t->g->stop && !sim_killed(t->g->p))
 			sim_wait(t->g->r->s, &t->g->stop, 1, 1000000);
-		if (a->going || !a->end || addr >= a->end)
+		/* gone meanwhile, or another mapping by now */
+		if (a->going || addr < a->start || addr >= a->end)
 			return 0;
 		if (do_touch_at(t, a, addr, write))
 			return -EINTR;

@@ -118,6 +118,7 @@ static void draw_machine(struct prng *p, struct sim_config *c,
 	tun->write_run_max = prng_range(p, 1, 64);
 	tun->swap_allocator = prng_below(p, 2);
 	tun->watermark_scale_factor = prng_range(p, 10, 300);
+	tun->slab_reap = prng_below(p, 4) == 0;
 	c->tunables = tun;
 }
 

@@ -13,6 +13,7 @@
 #include "engine/fault.h"
 #include "engine/oom.h"
 #include "engine/reclaim.h"
+#include "engine/slab.h"
 #include "engine/swap.h"
 #include "engine/writeback.h"
 #include "host/sim/sim_internal.h"
@@ -324,6 +325,8 @@ static void boot_task(void *arg)
 		b->rc = weir__flusher_start(s->engine);
 	if (!b->rc)
 		b->rc = weir__oom_reaper_start(s->engine);
+	if (!b->rc)
+		b->rc = weir__slab_reaper_start(s->engine);
 	if (!b->rc && s->cfg.mmu == SIM_MMU_UFFD)
 		b->rc = sim__uffd_start(s);
 }

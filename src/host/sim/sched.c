@@ -212,7 +212,8 @@ bool sim__idle(struct sim *s)
 	list_for_each_entry (f, &sc->all, all) {
 		if (f == sc->current || f->state == FIBER_DONE)
 			continue;
-		if (f->state == FIBER_STALLED || (!f->program && f->timer.pos))
+		if (f->state == FIBER_STALLED || (!f->program && f->timer.pos &&
+		     !(f->task.flags & PF_CLOCKWORK)))
 			return false;
 	}
 	return true;
