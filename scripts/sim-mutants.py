@@ -22,9 +22,11 @@ MUTANTS = [
     ("a fault does not wait for BUSY", "fault.c",
      "\tif (v & PTE_BUSY) {", "\tif (v & PTE_BUSY && !e) {", "both"),
     ("a fault takes a page without looking at the entry again", "fault.c",
-     "\tpte = pte_same(as, addr, v);\n\tif (pte)\n\t\t*pte = v | PTE_BUSY;\n"
+     "\tpte = pte_same(as, addr, v);\n\tif (pte)\n"
+     "\t\tpte_store(pte, v | PTE_BUSY);\n"
      "\tweir__spin_unlock(e, &as->lock);\n\tif (pte)\n\t\treturn f;",
-     "\tpte = weir__pte(as, addr);\n\tif (pte)\n\t\t*pte = v | PTE_BUSY;\n"
+     "\tpte = weir__pte(as, addr);\n\tif (pte)\n"
+     "\t\tpte_store(pte, v | PTE_BUSY);\n"
      "\tweir__spin_unlock(e, &as->lock);\n\tif (pte)\n\t\treturn f;", "both"),
     ("a slot is freed under its write", "fault.c",
      "\tif (frame_test(f, FRAME_SWAPCACHE) && "
@@ -60,7 +62,12 @@ MUTANTS = [
      "\tif (frame_test(f, FRAME_DIRTY)) {"),
     ("a late reader binds the next life of its slot", "swapcache.c",
      "\t} else if (shadow && a->map[off] == SWAP_HAS_CACHE) {",
-     "\t} else if (!f) {", "both"),
+     "\t} else if (!f) {", "bits", "swapin.c",
+     "\t\tf = weir__frames_alloc(e, gfp, 0);\n",
+     # its time between the look and the bind, made longer
+     "\t\tfor (int i_ = 0; i_ < 50; i_++)\n"
+     "\t\t\te->host->ops->preempt(e->host);\n"
+     "\t\tf = weir__frames_alloc(e, gfp, 0);\n"),
     ("a page whose write failed is believed written", "pageout.c",
      "\t\tif (io->status[i]) {", "\t\tif (io->status[i] && !e) {", "both"),
     ("a page whose read failed is believed read", "swapin.c",
@@ -78,6 +85,39 @@ MUTANTS = [
      "\t\tc->error = 0;", "bits"),
     ("mremap does not wait for BUSY", "move.c",
      "\tif (pte_load(pte) & PTE_BUSY)\n\t\treturn STOP_BUSY;\n", "", "both"),
+    ("a mapped page is not made read-only before it is written", "writeback.c",
+     "\t\t\tmake_clean(e, f);\n", "", "bits"),
+    ("truncation does not look again where a page has left", "truncate.c",
+     "\t\t\tif (!gone)\n\t\t\t\tcontinue;\n", "\t\t\t(void)gone;\n", "bits"),
+    ("a swap entry of an object is believed without a second look", "shmem.c",
+     "\tif (weir__pcache_entry(m, index) != value) {",
+     "\tif (weir__pcache_entry(m, index) != value && !f) {", "both"),
+    ("the last step frees a cached page that is dirty", "pcache.c",
+     "\tif (frame_test(f, FRAME_DIRTY | FRAME_WRITEBACK)) {",
+     "\tif (frame_test(f, FRAME_WRITEBACK)) {", "both", "pagelist.c",
+     "\tif (!frame_test(f, FRAME_DIRTY))\n\t\treturn false;\n"
+     "\tif (!(weir__self", "\tif (b)\n\t\treturn false;\n\tif (!(weir__self"),
+    ("a fault maps a page that was truncated", "filefault.c",
+     "\t\t\tif (weir__frame_mapping(f) == m &&\n"
+     "\t\t\t    frame_test(f, FRAME_UPTODATE) &&\n"
+     "\t\t\t    ff->index < weir__mapping_pages(m))\n",
+     "\t\t\tif (frame_test(f, FRAME_UPTODATE))\n", "bits"),
+    ("a page that could not be read from its file is believed", "readahead.c",
+     "\t\tif (io->status[i] == 0) {", "\t\tif (e) {", "both"),
+    ("a page that could not be written to its file is believed written",
+     "writeback.c",
+     "\t\tif (io->status[i]) {", "\t\tif (io->status[i] && !e) {", "both"),
+    ("unmapping forgets that the program wrote to an object", "pageage.c",
+     "\tif (pte_xchg(pte, 0) & PTE_DIRTY)\n"
+     "\t\tweir__page_dirty(a->e, a->f);\n", "\tpte_xchg(pte, 0);\n", "bits"),
+    ("munmap forgets that the program wrote to an object", "zap.c",
+     "\tif (v & PTE_DIRTY)\n\t\tweir__page_dirty(e, f);\n", "", "bits"),
+    ("truncation leaves the copies that are being made", "truncate.c",
+     "\t\t\t/* copies that were being made of those pages */\n"
+     "\t\t\tunmap_from(m, first);\n", "", "bits"),
+    ("a private page of a file is written without a copy", "filefault.c",
+     "\tif (!(r->flags & REGION_SHARED))\n"
+     "\t\treturn copy_private(e, as, addr, v);\n", "", "bits"),
 ]
 
 
