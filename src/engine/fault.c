@@ -419,7 +419,7 @@ static int fault_swap(struct engine *e, struct aspace *as, uint64_t addr,
 	struct faultrun run;
 	int err = 0;
 
-	if (!f || w->nr > 1) {
+	if (!f || w->nr > 1 || w->slots > 1) {
 		if (f)
 			weir__page_put(e, f);
 		f = weir__swapin(e, as, addr, s, w, &err);
@@ -515,7 +515,9 @@ static int fault_once(struct engine *e, struct aspace *as, uint64_t addr,
 		bool cached = in_swap_cache(e, r, pte_swap(v));
 
 		write = write || likely_written(e, r);
-		weir__swapin_window(e, r, addr, cached, &w);
+		if (!weir__swapin_window_linux(e, r, addr, pte_swap(v), cached,
+					       &w))
+			weir__swapin_window(e, r, addr, cached, &w);
 		weir__spin_unlock(e, &as->lock);
 		return fault_swap(e, as, addr, v, write, cached, &w);
 	}

@@ -40,6 +40,7 @@ void weir__swapin_window(struct engine *e, struct region *r, uint64_t addr,
 	w->start = addr;
 	w->nr = 1;
 	w->ahead = 0;
+	w->slots = 0;
 	w->stream = adjacent && !(r->flags & REGION_RAND);
 	if (cached && !w->stream) {
 		/* A stream has caught up with its reads: what is left of its
@@ -201,34 +202,54 @@ static unsigned collect(struct aspace *as, uint64_t start, unsigned nr,
 	return (unsigned)(end - out);
 }
 
-/* Neighbours: taken only from frames that are free anyway. */
+/* Neighbours: taken only from frames that are free anyway. False: there are
+ * none any more. */
+static bool read_neighbour(struct engine *e, swp_entry_t entry,
+			   struct weir_io **io)
+{
+	gfp_t gfp = (GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY);
+	struct frame *f;
+	bool fresh;
+	int err;
+
+	f = bind(e, entry, gfp, &fresh, &err);
+	if (!f)
+		return err != -ENOMEM;
+	if (fresh) {
+		weir__frame_set(f, FRAME_READAHEAD);
+		weir__stat_inc(e, STAT_swap_ra);
+		read_page(e, io, f, entry);
+	}
+	weir__page_put(e, f);
+	return true;
+}
+
+/* The aligned block of slots around the entry. */
+static void read_slots(struct engine *e, swp_entry_t entry, unsigned nr,
+		       struct weir_io **io)
+{
+	uint64_t off = swp_offset(entry) & ~(uint64_t)(nr - 1);
+
+	for (uint64_t end = off + nr; off < end; off++) {
+		swp_entry_t s = swp_entry(swp_type(entry), off);
+
+		if (!off || s == entry || !weir__swap_count(e, s))
+			continue;
+		if (!read_neighbour(e, s, io))
+			return;
+	}
+}
+
 static void read_neighbours(struct engine *e, struct aspace *as, uint64_t start,
 			    unsigned nr, uint64_t except, struct weir_io **io)
 {
 	struct want want[WEIR_IO_PAGES_MAX];
 	unsigned n = collect(as, start, nr, want);
-	gfp_t gfp = (GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY);
 
-	for (unsigned i = 0; i < n; i++) {
-		bool fresh;
-		int err;
-		struct frame *f;
-
-		if (want[i].addr == except)
-			continue;
-		f = bind(e, want[i].entry, gfp, &fresh, &err);
-		if (!f) {
-			if (err == -ENOMEM)
-				return;
-			continue;
-		}
-		if (fresh) {
-			weir__frame_set(f, FRAME_READAHEAD);
-			weir__stat_inc(e, STAT_swap_ra);
-			read_page(e, io, f, want[i].entry);
-		}
-		weir__page_put(e, f);
-	}
+	for (unsigned i = 0; i < n; i++)
+		if (want[i].addr != except &&
+		    !read_neighbour(e, want[i].entry, io))
+			return;
 }
 
 struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
@@ -251,7 +272,9 @@ struct frame *weir__swapin(struct engine *e, struct aspace *as, uint64_t addr,
 		read_page(e, &io, f, entry);
 		first = io;
 	}
-	if (w->nr > 1)
+	if (w->slots > 1)
+		read_slots(e, entry, w->slots, &io);
+	else if (w->nr > 1)
 		read_neighbours(e, as, w->start, w->nr, addr, &io);
 	/* All of it in one read, and nothing to be read beside it. */
 	if (io && io == first)

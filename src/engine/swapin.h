@@ -17,6 +17,8 @@ struct swapin_window {
 	uint64_t start;	 /* first address */
 	unsigned nr;	 /* pages to have now */
 	unsigned ahead;	 /* pages to start reading behind them */
+	unsigned slots;	 /* read this many slots, an aligned block around the
+			    one wanted, instead; 0 = by address */
 	bool stream;
 };
 
@@ -27,6 +29,11 @@ struct swapin_window {
  */
 void weir__swapin_window(struct engine *e, struct region *r, uint64_t addr,
 			 bool cached, struct swapin_window *w);
+
+/* swapwin.c: the same as Linux does it. False: not asked for. => lock held */
+bool weir__swapin_window_linux(struct engine *e, struct region *r,
+			       uint64_t addr, swp_entry_t entry, bool cached,
+			       struct swapin_window *w);
 
 /*
  * Starts reading every swap entry of the window that is not in memory yet.

@@ -302,6 +302,13 @@ struct stream {
 	bool running;  /* the last window came one after another */
 };
 
+/* The same of all regions, by slot; swapwin.c. Relaxed atomics. */
+struct swap_stream {
+	uint64_t last; /* slot of the last fault that found no hits */
+	uint32_t win;  /* pages of the last window */
+	uint32_t hits; /* since then */
+};
+
 /*
  * [start, end) of one address space: private anonymous, or a file, shared or
  * private. Changed under (s); the bounds and the anon_vma links under (r) and
@@ -453,6 +460,7 @@ struct engine {
 	_Atomic uint32_t lru_disable_count; /* batches hold nothing back */
 	struct slab *slab;
 	struct swap *swap;
+	struct swap_stream swap_stream;
 	struct shrinkers *shrinkers;
 	struct vfs *vfs; /* NULL: nobody asked for one */
 	struct iopool *iopool;

@@ -9,7 +9,7 @@
 struct replay_command {
 	struct replay_options o;
 	struct sweep_options sweep;
-	bool memory_given, stream_given, swept, help;
+	bool memory_given, swept, help;
 	bool json, quiet;
 	const char *json_file;	 /* NULL = standard output */
 	bool events;

@@ -88,8 +88,6 @@ static int set_tunable(struct replay_command *c, const struct value *v,
 	}
 	if (rc)
 		return bad(v, "out of range; weir(1) has the bounds");
-	if (!strcmp(name, "stream_max") || !strcmp(name, "stream-max"))
-		c->stream_given = true;
 	return 0;
 }
 
@@ -495,9 +493,10 @@ int replay_options_parse(int argc, char **argv, struct replay_command *c)
 	memset(c, 0, sizeof(*c));
 	weir__tunables_default(&c->o.tun);
 	/* as the kernel does it: one page for a first touch, and slots from
-	 * clusters with holes before empty ones */
+	 * clusters with holes before empty ones, and its readahead */
 	c->o.tun.zero_run_max = 1;
 	c->o.tun.swap_run_min = 65536;
+	c->o.tun.swap_readahead = 1;
 	c->o.swap_pages = REPLAY_SWAP_PAGES;
 	c->o.nodes = 1;
 	c->o.rate = REPLAY_RATE;
@@ -513,9 +512,6 @@ int replay_options_parse(int argc, char **argv, struct replay_command *c)
 	rc = read_environment(c);
 	if (!rc)
 		rc = read_arguments(c, argc, argv);
-	/* as the kernel does it: streams read no more than other faults */
-	if (!c->stream_given)
-		c->o.tun.stream_max = (uint64_t)1 << c->o.tun.page_cluster;
 	return rc ? rc : check_together(c);
 }
 
