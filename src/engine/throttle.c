@@ -190,6 +190,18 @@ bool weir__allow_direct_reclaim(struct engine *e, struct node *n)
 	return nr_free > (int64_t)(reserve / 2);
 }
 
+/*
+ * kswapd has nothing to do in a balanced node, and goes to sleep. The reserve may
+ * look low all the same: one small zone is above its high mark and a large one
+ * next to it empty. There is memory to be had then; waiting for more would be
+ * waiting for somebody who sleeps.
+ */
+static bool gate_is_open(struct engine *e, struct node *n)
+{
+	return weir__allow_direct_reclaim(e, n) ||
+	       weir__pgdat_balanced(n, 0, n->nr_zones - 1u);
+}
+
 bool weir__throttle_direct_reclaim(struct engine *e, gfp_t gfp)
 {
 	struct weir_host *h = e->host;
@@ -202,7 +214,7 @@ bool weir__throttle_direct_reclaim(struct engine *e, gfp_t gfp)
 	/* Nobody would end the wait. */
 	if (!n->kswapd_running || e->stopping)
 		return false;
-	if (weir__allow_direct_reclaim(e, n))
+	if (gate_is_open(e, n))
 		return false;
 
 	weir__stat_inc(e, STAT_pgscan_direct_throttle);
@@ -210,7 +222,7 @@ bool weir__throttle_direct_reclaim(struct engine *e, gfp_t gfp)
 	do {
 		uint32_t word = n->pfmemalloc_wait;
 
-		if (weir__allow_direct_reclaim(e, n))
+		if (gate_is_open(e, n))
 			break;
 		weir__wakeup_kswapd(e, &n->zones[n->nr_zones - 1], gfp, 0,
 				    n->nr_zones - 1);
