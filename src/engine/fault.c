@@ -435,6 +435,9 @@ static int fault_swap(struct engine *e, struct aspace *as, uint64_t addr,
 		err = lose_page(e, as, addr, v);
 		goto out;
 	}
+	/* What it was read from takes memory that the page itself could have:
+	 * it goes, and the page is the only copy, as if written. */
+	write |= weir__frame_clear(f, FRAME_UNPACKED);
 	if (write && (weir__page_mapcount(f) || weir__swap_count(e, s) != 1))
 		write = false; /* shared: the write traps again, and copies */
 	weir__faultrun_init(&run, e, as);

@@ -80,6 +80,8 @@ struct weir_io {
 	/* A read that its submitter waits for at once and that nothing else
 	 * is to overlap with: the host may end it before it returns. */
 	bool sync;
+	/* out: every page was read from memory, none from a disk. */
+	bool in_memory;
 	uint64_t host[4]; /* scratch for the host */
 	void (*done)(struct engine *e, struct weir_io *io);
 	void *owner;
@@ -189,6 +191,14 @@ struct weir_host_ops {
 	 */
 	void (*io_discard)(struct weir_host *h, uint32_t area, uint64_t slot,
 			   unsigned nr);
+
+	/*
+	 * [any] This slot has just been freed; io_discard follows when its
+	 * whole cluster is empty. leased: a forked child may still read what a
+	 * disk has of it. With the swap lock held. May be NULL.
+	 */
+	void (*io_slot_free)(struct weir_host *h, uint32_t area, uint64_t slot,
+			     bool leased);
 
 	/*
 	 * [sleep] The file ends before page `first` from now on: what was

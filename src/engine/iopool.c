@@ -47,6 +47,7 @@ struct weir_io *weir__io_tryget(struct engine *e)
 	if (io) {
 		io->nr = 0;
 		io->sync = false;
+		io->in_memory = false;
 		io->target = WEIR_IO_SWAP;
 		io->owner = NULL;
 	}

@@ -86,7 +86,10 @@ static void end_read(struct engine *e, struct weir_io *io)
 		struct frame *f = weir__frame(e, io->pfn[i]);
 
 		if (io->status[i] == 0) {
-			weir__frame_set(f, FRAME_UPTODATE);
+			weir__frame_set(f, FRAME_UPTODATE |
+						   (io->in_memory
+							? FRAME_UNPACKED
+							: 0));
 		} else {
 			f->error = (uint32_t)-io->status[i];
 			weir__frame_set(f, FRAME_ERROR);

@@ -137,16 +137,25 @@ static void slot_give_back(struct engine *e, struct swap_area *a, uint64_t off)
 		cluster_move(a, ci, CL_NONFULL);
 }
 
+static void tell_freed(struct engine *e, struct swap_area *a, uint64_t off,
+		       bool leased)
+{
+	if (e->host->ops->io_slot_free)
+		e->host->ops->io_slot_free(e->host, a->type, off, leased);
+}
+
 bool weir__slot_free(struct engine *e, struct swap_area *a, uint64_t off)
 {
 	a->table[off] = 0;
 	a->zero[off / 64] &= ~((uint64_t)1 << off % 64);
 	a->nr_used--;
 	if (a->leases && weir__swap_leased(e, a, off)) {
+		tell_freed(e, a, off, true);
 		a->map[off] = SWAP_MAP_LEASED;
 		a->nr_leased++;
 		return false;
 	}
+	tell_freed(e, a, off, false);
 	slot_give_back(e, a, off);
 	return true;
 }
@@ -155,6 +164,7 @@ void weir__slot_unlease(struct engine *e, struct swap_area *a, uint64_t off)
 {
 	weir__bug_on(e, a->map[off] != SWAP_MAP_LEASED);
 	a->nr_leased--;
+	tell_freed(e, a, off, false);
 	slot_give_back(e, a, off);
 }
 

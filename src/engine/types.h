@@ -105,7 +105,9 @@ enum {
 	FRAME_ISOLATED_ANON = 1u << 25, /* counted in node.nr_isolated[0] */
 	FRAME_ISOLATED_FILE = 1u << 26,	/* counted in node.nr_isolated[1] */
 	FRAME_KEPT = 1u << 27,	/* its object (shmem) must stay in memory */
-	FRAME_ASKED = 1u << 28	/* stands in lruvec.asked, or will */
+	FRAME_ASKED = 1u << 28,	/* stands in lruvec.asked, or will */
+	FRAME_UNPACKED = 1u << 29 /* read from memory: the slot is a copy there
+				     that takes place from others */
 };
 
 #define MAPPING_ANON ((uintptr_t)1) /* low bit of frame.mapping */

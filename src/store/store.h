@@ -32,6 +32,7 @@ struct store_req {
 	uint64_t slot;   /* first slot */
 	void **buf;      /* [nr] page-aligned addresses */
 	struct readnow *reader; /* sync: the submitting thread's */
+	bool in_memory;		/* out: every page was read from memory */
 	/*
 	 * [nr] out: 0, -EIO, -ENOSPC, -EBADMSG. Written pages that a store in
 	 * memory will not have, too: -E2BIG it does not compress, -EAGAIN no

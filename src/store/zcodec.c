@@ -29,6 +29,11 @@ const char *zcodec_name(enum zcodec_kind kind)
 	return (unsigned)kind < NR_ZCODECS ? name[kind] : NULL;
 }
 
+const char *zcodec_version(enum zcodec_kind kind)
+{
+	return kind == ZCODEC_LZ4 ? LZ4_versionString() : ZSTD_versionString();
+}
+
 static size_t work_bytes(enum zcodec_kind kind, int level)
 {
 	if (kind == ZCODEC_LZ4)

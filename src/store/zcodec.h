@@ -42,6 +42,8 @@ struct zcodec {
 };
 
 const char *zcodec_name(enum zcodec_kind kind);
+/* Of the library that it is built with. */
+const char *zcodec_version(enum zcodec_kind kind);
 /* Memory that zcodec_init takes for so many contexts; 0 = no such codec. */
 size_t zcodec_bytes(enum zcodec_kind kind, int level, unsigned nr);
 /* mem: zcodec_bytes(), zero-filled, 64-byte aligned. 0 or -EINVAL. */

@@ -13,16 +13,21 @@
 
 #include "host/live/sys.h"
 
-#define ZLOCK_SPINS 100u
+#define ZLOCK_SPINS  100u
+#define ZLOCK_YIELDS 16u
 
 struct zlock {
 	_Atomic uint32_t word;
 };
 
+/* Yielding does not let a holder of lower priority run; sleeping does. */
 static inline void zlock_pause(unsigned *spins)
 {
 	if (++*spins % ZLOCK_SPINS == 0) {
-		sys_sched_yield();
+		if (*spins < ZLOCK_SPINS * ZLOCK_YIELDS)
+			sys_sched_yield();
+		else
+			sys_nanosleep(20000);
 		return;
 	}
 #if defined(__x86_64__)

@@ -332,6 +332,8 @@ static void read_below(struct zmem *m, struct store_req *r)
 				     .status = sp->status,
 				     .done = below_read,
 				     .owner = r,
+				     .sync = r->sync,
+				     .reader = r->reader,
 				     .iov = r->iov};
 	m->below->ops->submit(m->below, &sp->req);
 }
@@ -342,7 +344,8 @@ static void submit_read(struct zmem *m, struct store_req *r)
 
 	each_table(m, r, false, read_part, &loaded);
 	zcount(&m->pool->loaded, loaded);
-	if (loaded == r->nr) {
+	r->in_memory = loaded == r->nr;
+	if (r->in_memory) {
 		r->done(r);
 	} else if (!loaded && m->below) {
 		m->below->ops->submit(m->below, r);

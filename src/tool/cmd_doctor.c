@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "host/live/shared.h"
+#include "store/zcodec.h"
 
 void doctor_help(void)
 {
@@ -88,7 +89,9 @@ static void say_disk(const struct machine *m, const struct swap_place *p)
 			 strerror(-m->uring));
 	line(m->uring ? "note" : "ok", "io_uring", m->uring ? text : "yes");
 	if (!p->bytes) {
-		line("note", "swap", "none: what does not fit ends the program");
+		line("note", "swap",
+		     "none: what does not fit, even compressed, ends the "
+		     "program");
 		return;
 	}
 	snprintf(text, sizeof(text), "%s: %s free, %s to be used", p->path,
@@ -102,6 +105,16 @@ static void say_disk(const struct machine *m, const struct swap_place *p)
 	line(p->direct ? "ok" : "note", "O_DIRECT",
 	     p->direct ? "yes" :
 			 "not there: pages pass through the system's cache");
+}
+
+static void say_compression(void)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text),
+		 "LZ4 %s, Zstandard %s: pages are kept in memory first",
+		 zcodec_version(ZCODEC_LZ4), zcodec_version(ZCODEC_ZSTD));
+	line("ok", "compression", text);
 }
 
 static void say_limits(const struct machine *m)
@@ -151,6 +164,7 @@ int cmd_doctor(int argc, char **argv)
 		line("NO", "swap", err);
 	else
 		say_disk(&m, &place);
+	say_compression();
 	say_limits(&m);
 	if (refusal || rc) {
 		puts("\nweir run does not work here: see the lines marked NO.");

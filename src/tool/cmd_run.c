@@ -165,6 +165,9 @@ static void fill_config(const struct run *r, struct weir_config *c)
 
 	c->memory_bytes = r->opt.memory_bytes;
 	c->swap_bytes = r->swap.bytes;
+	c->zmem_bytes = r->opt.zmem_bytes;
+	c->zmem_codec = r->opt.codec;
+	c->zmem_level = r->opt.level;
 	memcpy(c->swap_path, r->swap.path, sizeof(c->swap_path));
 	if (m->uffd_syscall)
 		strcpy(c->uffd_path, "/dev/userfaultfd");

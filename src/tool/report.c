@@ -43,6 +43,7 @@ void run_total(struct weir_shared *s, struct run_total *t)
 	t->managed_peak = atomic_load(&s->folded.managed_peak_bytes);
 	t->overhead_peak = atomic_load(&s->folded.overhead_peak_bytes);
 	t->swap_peak = atomic_load(&s->folded.swap_peak_bytes);
+	t->zmem_peak = atomic_load(&s->folded.zmem_peak_bytes);
 	for (int i = 0; i < NR_STATS; i++)
 		t->stats[i] = atomic_load(&s->folded.stats[i]);
 	for (int i = 0; i < NR_UNMANAGED; i++)
@@ -63,6 +64,8 @@ void run_total(struct weir_shared *s, struct run_total *t)
 					  atomic_load(&w->overhead_peak_bytes));
 		t->swap_peak =
 			larger(t->swap_peak, atomic_load(&w->swap_peak_bytes));
+		t->zmem_peak =
+			larger(t->zmem_peak, atomic_load(&w->zmem_peak_bytes));
 		for (int i = 0; i < NR_STATS; i++)
 			t->stats[i] += atomic_load(&w->stats[i]);
 		for (int i = 0; i < NR_UNMANAGED; i++)
@@ -137,6 +140,23 @@ static void text_traffic(FILE *to, const struct run_total *t)
 		(double)t->stats[STAT_fault_ns] / 1e9);
 }
 
+static void text_zmem(FILE *to, const struct run_total *t)
+{
+	uint64_t pages = (uint64_t)t->stats[STAT_zswpout];
+	uint64_t bytes = (uint64_t)t->stats[STAT_zswap_bytes];
+	char in[SIZE_TEXT], peak[SIZE_TEXT], back[SIZE_TEXT];
+
+	if (!pages && !t->stats[STAT_zswap_same_filled_pages])
+		return;
+	fprintf(to, "weir: compressed %s at %.1f:1 into at most %s; ",
+		size_format(pages * PAGE, in, sizeof(in)),
+		bytes ? (double)(pages * PAGE) / (double)bytes : 1.0,
+		size_format(t->zmem_peak, peak, sizeof(peak)));
+	fprintf(to, "%s of it went to the swap file\n",
+		size_format((uint64_t)t->stats[STAT_zswpwb] * PAGE, back,
+			    sizeof(back)));
+}
+
 static void text_unmanaged(FILE *to, const struct run_total *t)
 {
 	const char *comma = " ";
@@ -171,6 +191,7 @@ void run_report(FILE *to, struct weir_shared *s, const struct run_result *r,
 	if (t.processes) {
 		text_memory(to, s, r, &t);
 		text_traffic(to, &t);
+		text_zmem(to, &t);
 		text_unmanaged(to, &t);
 	}
 	if (t.alive)
@@ -232,6 +253,7 @@ static void json_process(FILE *to, struct weir_slot *w)
 	json_u64(to, "engine_peak_bytes",
 		 atomic_load(&w->overhead_peak_bytes));
 	json_u64(to, "swap_peak_bytes", atomic_load(&w->swap_peak_bytes));
+	json_u64(to, "zmem_peak_bytes", atomic_load(&w->zmem_peak_bytes));
 	json_unmanaged(to, unmanaged);
 	fputs("\"error\": ", to);
 	if (flags & WEIR_SLOT_ERROR)
@@ -267,6 +289,12 @@ static void json_head(FILE *to, const struct weir_shared *s,
 	json_u64(to, "max_rss_bytes", (uint64_t)r->usage.ru_maxrss * 1024u);
 	fputs("\n  ", to);
 	json_u64(to, "budget_bytes", s->config.memory_bytes);
+	json_u64(to, "zmem_bytes", s->config.zmem_bytes);
+	fprintf(to, "\"compress\": \"%s\", ",
+		zcodec_name((enum zcodec_kind)s->config.zmem_codec));
+	json_u64(to, "compress_level", s->config.zmem_bytes ?
+					       (uint64_t)s->config.zmem_level :
+					       0);
 	json_u64(to, "swap_bytes", s->config.swap_bytes);
 	fputs("\"swap_path\": ", to);
 	json_string(to, s->config.swap_path);
@@ -289,6 +317,7 @@ void run_report_json(FILE *to, struct weir_shared *s,
 	json_u64(to, "managed_peak_bytes", t.managed_peak);
 	json_u64(to, "engine_peak_bytes", t.overhead_peak);
 	json_u64(to, "swap_peak_bytes", t.swap_peak);
+	json_u64(to, "zmem_peak_bytes", t.zmem_peak);
 	json_unmanaged(to, t.unmanaged_peak);
 	fputs("\n    ", to);
 	json_stats(to, t.stats);

@@ -9,11 +9,17 @@
 #include <sys/resource.h>
 
 #include "host/live/shared.h"
+#include "store/zcodec.h"
 #include "tool/tool.h"
 
 struct run_options {
 	uint64_t memory_bytes; /* 0 = not given */
 	const char *swap;      /* as written, or NULL */
+	const char *zmem;      /* likewise */
+	const char *zmem_from; /* what named it, for messages */
+	uint64_t zmem_bytes;   /* 0 = no compressed memory */
+	enum zcodec_kind codec;
+	int level;
 	struct tunables tun;
 	bool stats, quiet, json;
 	const char *json_file; /* NULL = standard error */
@@ -41,7 +47,8 @@ struct run_result {
 struct run_total {
 	uint64_t processes, managed, alive;
 	int64_t stats[NR_STATS];
-	uint64_t managed_peak, overhead_peak, swap_peak; /* largest process */
+	/* largest process */
+	uint64_t managed_peak, overhead_peak, swap_peak, zmem_peak;
 	uint64_t unmanaged_peak[NR_UNMANAGED];
 	uint32_t flags;
 };

@@ -8,6 +8,15 @@
 #include <strings.h>
 #include <unistd.h>
 
+/*
+ * Half: at 3:1 the pages in it and those in the other half are then twice the
+ * budget, which is what a program may want before the disk is needed; and the
+ * other half is left for the pages in use. More than nine tenths would leave
+ * none.
+ */
+#define ZMEM_DEFAULT	 "50%"
+#define ZMEM_MAX_PERCENT 90
+
 enum kind { FLAG, WORD, MAYBE };
 
 static const struct option_info {
@@ -171,6 +180,38 @@ static int set_flag(struct run_options *o, const struct value *v)
 	return 0;
 }
 
+/* lz4[:ACCELERATION], zstd[:LEVEL], off */
+static int set_compress(struct run_options *o, const struct value *v)
+{
+	static const int level_max[NR_ZCODECS] = {
+		[ZCODEC_LZ4] = ZCODEC_LZ4_LEVEL_MAX,
+		[ZCODEC_ZSTD] = ZCODEC_ZSTD_LEVEL_MAX};
+	size_t len = strcspn(v->text, ":");
+	uint64_t level = ZCODEC_LEVEL_DEFAULT;
+	int kind = NR_ZCODECS;
+
+	if (!truth(v->text))
+		kind = ZCODEC_OFF;
+	for (int i = 0; i < NR_ZCODECS; i++)
+		if (strlen(zcodec_name(i)) == len &&
+		    !strncmp(v->text, zcodec_name(i), len))
+			kind = i;
+	if (kind == NR_ZCODECS)
+		return bad(v, "lz4, zstd or off is needed");
+	if (v->text[len] && (kind == ZCODEC_OFF ||
+			     number_parse(v->text + len + 1, &level)))
+		return bad(v, "behind the colon a level is needed");
+	if (kind != ZCODEC_OFF &&
+	    (!level || level > (uint64_t)level_max[kind])) {
+		complain("run", "%s '%s': levels are 1 to %d", v->from, v->text,
+			 level_max[kind]);
+		return EXIT_BAD_USAGE;
+	}
+	o->codec = kind;
+	o->level = (int)level;
+	return 0;
+}
+
 static int set_value(struct run_options *o, const struct value *v)
 {
 	const char *name = v->info->name;
@@ -189,6 +230,15 @@ static int set_value(struct run_options *o, const struct value *v)
 		o->swap = v->text;
 		return 0;
 	}
+	if (!strcmp(name, "zmem")) {
+		if (!*v->text)
+			return bad(v, "a size is needed");
+		o->zmem = v->text;
+		o->zmem_from = v->from[0] == '-' ? "--zmem" : v->info->env;
+		return 0;
+	}
+	if (!strcmp(name, "compress"))
+		return set_compress(o, v);
 	return set_tunable(o, v, name, v->text);
 }
 
@@ -251,7 +301,35 @@ static int read_option(struct run_options *o, int argc, char **argv, int *i)
 	return set_value(o, &v);
 }
 
-static int check_together(const struct run_options *o)
+/* % is of the budget, which must be known by now. */
+static int resolve_zmem(struct run_options *o)
+{
+	uint64_t most = o->memory_bytes / 100 * ZMEM_MAX_PERCENT;
+	const char *text = o->zmem ? o->zmem : ZMEM_DEFAULT, *why;
+	char have[SIZE_TEXT];
+
+	if (o->codec == ZCODEC_OFF || !strcmp(text, "none") || !truth(text)) {
+		o->codec = ZCODEC_OFF;
+		o->zmem_bytes = 0;
+		return 0;
+	}
+	if (size_parse(text, o->memory_bytes, &o->zmem_bytes, &why)) {
+		complain("run", "%s '%s': %s", o->zmem_from, text, why);
+		return EXIT_BAD_USAGE;
+	}
+	o->zmem_bytes &= ~UINT64_C(4095);
+	if (o->zmem_bytes < WEIR_ZMEM_MIN || o->zmem_bytes > most) {
+		complain("run",
+			 "%s '%s': from %s to %d%% of the budget, or 'none'",
+			 o->zmem_from, text,
+			 size_format(WEIR_ZMEM_MIN, have, sizeof(have)),
+			 ZMEM_MAX_PERCENT);
+		return EXIT_BAD_USAGE;
+	}
+	return 0;
+}
+
+static int check_together(struct run_options *o)
 {
 	if (!o->memory_bytes) {
 		complain("run", "how much memory? --memory SIZE is needed, for "
@@ -264,7 +342,7 @@ static int check_together(const struct run_options *o)
 			 (unsigned long long)o->tun.min_free_kbytes);
 		return EXIT_BAD_USAGE;
 	}
-	return 0;
+	return resolve_zmem(o);
 }
 
 int run_options_parse(int argc, char **argv, struct run_options *o, int *next)
@@ -273,6 +351,8 @@ int run_options_parse(int argc, char **argv, struct run_options *o, int *next)
 
 	memset(o, 0, sizeof(*o));
 	weir__tunables_default(&o->tun);
+	o->codec = ZCODEC_LZ4;
+	o->level = ZCODEC_LEVEL_DEFAULT;
 	for (i = 1; i < argc && strcmp(argv[i], "--"); i++)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h") ||
 		    argv[i][0] != '-')

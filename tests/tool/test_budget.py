@@ -35,15 +35,18 @@ class Real(Place):
         assert os.listdir(self.swap) == [], "left behind in the swap place"
         os.rmdir(self.swap)
 
-    def run(self, *args, memory="16M", swap=None, env=None, prefix=()):
-        """With the report as .report."""
+    def run(self, *args, memory="16M", swap=None, zmem="none", env=None,
+            prefix=()):
+        """With the report as .report. Without compressed memory, unless it is
+        asked for: what a test says of the disk must be so."""
         report = self.dir / "report.json"
         if report.exists():
             report.unlink()
         report.touch()
         report.chmod(0o666)
         r = self.call("run", "--memory", memory, "--swap", swap or self.swap,
-                      "--json=%s" % report, "--", *args, env=env,
+                      "--zmem", zmem, "--json=%s" % report, "--", *args,
+                      env=env,
                       prefix=prefix)
         text = report.read_text()
         r.report = json.loads(text) if text else None
@@ -123,6 +126,56 @@ def test_disk_full():
     r = P.run(P.grow, "64", "1", swap="%s:64M" % P.swap, prefix=prefix)
     expect(r, KILLED, err="weir: grow (")
     assert "right" not in r.out and errors(r), r.report
+
+
+def test_compressed_memory_alone():
+    r = P.run(P.grow, "26", "2", "soft", swap="none", zmem="60%")
+    expect(r, 0, out="26 2 right", err="compressed ")
+    assert r.stats["zswpout"] > 5000 and r.stats["zswpin"] > 5000, r.stats
+    assert r.report["total"]["zmem_peak_bytes"] <= 10 << 20, r.report
+    assert r.report["total"]["managed_peak_bytes"] <= 16 << 20, r.report
+    assert r.report["swap_bytes"] == 0
+
+
+def test_compressed_memory_and_a_file():
+    for how in "lz4", "zstd:3":
+        r = P.run(P.grow, "96", "2", "soft", zmem="30%",
+                  env={"WEIR_COMPRESS": how})
+        expect(r, 0, out="96 2 right", err="compressed ")
+        assert r.stats["zswpwb"] > 1000, r.stats
+        assert r.report["total"]["zmem_peak_bytes"] <= 5 << 20, r.report
+
+
+def test_compressed_memory_of_what_does_not_compress():
+    r = P.run(P.grow, "40", "1", zmem="50%")
+    expect(r, 0, out="40 1 right")
+    assert r.stats["zswap_reject_compress_poor"] > 2000, r.stats
+    # Nothing else to go to: it ends, and says why.
+    r = P.run(P.grow, "40", "1", swap="none", zmem="50%")
+    expect(r, KILLED, err="weir: grow (")
+    assert "right" not in r.out and errors(r), r
+
+
+def test_compressed_memory_full():
+    r = P.run(P.grow, "200", "1", "soft", swap="none", zmem="2M")
+    expect(r, KILLED, err="weir: grow (")
+    assert "right" not in r.out and errors(r), r
+
+
+def test_compressed_memory_and_forks():
+    for swap in "none", None:
+        r = P.run(P.grow, "24", "2", "fork", "soft", swap=swap, zmem="60%")
+        expect(r, 0, out="24 2 right")
+        assert r.stats["zswpin"] > 1000, r.stats
+
+
+def test_compressed_memory_and_a_disk_that_fails():
+    r = P.run(P.grow, "96", "1", "soft", zmem="20%",
+              env={"WEIR_STORE_ERROR": "write-eio=50"})
+    expect(r, 0, out="96 1 right")
+    r = P.run(P.grow, "96", "1", "soft", zmem="20%",
+              env={"WEIR_STORE_ERROR": "read-eio=1000"})
+    expect(r, SIGBUS, err="weir: grow (")
 
 
 def test_writes_that_fail_now_and_then():

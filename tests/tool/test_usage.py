@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Bad command lines: each has one message and the documented status."""
+import json
 import os
 import pathlib
 import struct
@@ -169,6 +170,52 @@ def test_good_swap():
         assert os.listdir(d) == [], os.listdir(d)
     refused(CANTCREAT, "--swap /no/such", "run", "--memory", "64M", "true",
             env={"TMPDIR": "/no/such"})
+
+
+def test_bad_zmem():
+    for arg, words in (
+            ("", "a size is needed"), ("x", "a size is a number"),
+            ("-1", "cannot be negative"), ("101%", "more than 100 %"),
+            ("1000K", "from 1.0 MiB to 90%"), ("64M", "from 1.0 MiB to 90%"),
+            ("91%", "from 1.0 MiB to 90%")):
+        refused(BAD_USAGE, ["--zmem '%s'" % arg, words],
+                "run", "--memory", "64M", "--zmem", arg, "--", "true")
+    refused(BAD_USAGE, "WEIR_ZMEM '65M'", "run", "--memory", "64M", "true",
+            env={"WEIR_ZMEM": "65M"})
+    for arg, words in (
+            ("", "lz4, zstd or off"), ("gzip", "lz4, zstd or off"),
+            ("lz4x", "lz4, zstd or off"), ("zstd:", "a level is needed"),
+            ("zstd:x", "a level is needed"), ("zstd:-1", "a level is needed"),
+            ("zstd:0", "levels are 1 to 19"), ("zstd:20", "levels are 1 to 19"),
+            ("lz4:65", "levels are 1 to 64"), ("off:1", "a level is needed"),
+            ("zstd:99999999999999999999", "a level is needed")):
+        refused(BAD_USAGE, ["--compress '%s'" % arg, words],
+                "run", "--memory", "64M", "--compress", arg, "--", "true")
+    refused(BAD_USAGE, "WEIR_COMPRESS 'best'", "run", "--memory", "64M",
+            "true", env={"WEIR_COMPRESS": "best"})
+
+
+def test_good_zmem():
+    for args, limit, how, level in (
+            ((), 32 << 20, "lz4", 1),
+            (("--zmem", "20M"), 20 << 20, "lz4", 1),
+            (("--zmem", "25%", "--compress", "zstd"), 16 << 20, "zstd", 1),
+            (("--compress", "zstd:7"), 32 << 20, "zstd", 7),
+            (("--compress=lz4:3"), 32 << 20, "lz4", 3),
+            (("--zmem", "none"), 0, "off", 0),
+            (("--zmem", "none", "--compress", "zstd"), 0, "off", 0),
+            (("--zmem", "50%", "--compress", "off"), 0, "off", 0)):
+        args = (args,) if isinstance(args, str) else args
+        r = run("--quiet", "--json", *args, "true")
+        expect(r, 0)
+        j = json.loads(r.err)
+        assert (j["zmem_bytes"], j["compress"], j["compress_level"]) == (
+            limit, how, level), (args, j)
+    r = run("--json", "true", env={"WEIR_ZMEM": "10%",
+                                   "WEIR_COMPRESS": "zstd:2"})
+    j = json.loads(r.err)
+    assert (j["zmem_bytes"], j["compress"], j["compress_level"]) == (
+        6709248, "zstd", 2), j
 
 
 def test_swap_not_writable():

@@ -22,8 +22,8 @@ static int teardown(void **state)
 
 static void names_units_and_sentences_come_from_the_table(void **state)
 {
-	static const char *const units[] = {"pages", "faults", "times", "ns", "objects",
-					    "nodes"};
+	static const char *const units[] = {
+	    "pages", "faults", "times", "ns", "objects", "bytes", "nodes"};
 
 	assert_string_equal(weir__stat_name(STAT_pgscan_kswapd),
 			    "pgscan_kswapd");

@@ -42,6 +42,7 @@
 #include "host/live/where.h"
 #include "host/live/uffd_abi.h"
 #include "host/live/uring.h"
+#include "host/live/zmemdev.h"
 #include "store/store.h"
 #include "util/fmt.h"
 
@@ -487,11 +488,13 @@ static int inherit_areas(struct live *l)
 			continue;
 		/* Nothing of it is ours: no descriptor, no lease. */
 		if (weir__swapoff_empty(&l->engine, i) == 0) {
+			zmemdev_forget(a->store);
 			a->store = NULL;
 			continue;
 		}
-		err = reopen(l, a);
-		if (!err)
+		/* What is in compressed memory only has come with the fork. */
+		err = a->store->fd < 0 ? 0 : reopen(l, a);
+		if (!err && a->store->fd >= 0)
 			err = get_lease(l, a, i);
 		if (err)
 			return err;
@@ -577,7 +580,7 @@ void fork_boot(struct live *l, struct live_task *t)
 	weir__forget_clean(&l->engine, l->as, 0, (uint64_t)1 << 47);
 	gate_apply(l);
 	l->own_area = -1;
-	if (l->cfg->swap_bytes)
+	if (l->cfg->swap_bytes || l->cfg->zmem_bytes)
 		err = swapdev_open_own(l);
 	live_exit(t);
 	if (!err)

@@ -12,6 +12,7 @@
 #include "host/live/sys.h"
 #include "host/live/uffd_abi.h"
 #include "host/live/uring.h"
+#include "host/live/zmemdev.h"
 #include "store/store.h"
 #include "util/fmt.h"
 
@@ -103,6 +104,7 @@ static void live_wake_word(struct weir_host *h, _Atomic uint32_t *word,
 static void live_io_poll(struct weir_host *h)
 {
 	uring_poll(live_of(h)->ring);
+	zmemdev_tidy(live_of(h));
 }
 
 static void live_relax(struct weir_host *h)
@@ -190,6 +192,7 @@ const struct weir_host_ops live_ops = {
 	.io_submit = swapdev_submit,
 	.io_poll = live_io_poll,
 	.io_discard = swapdev_discard,
+	.io_slot_free = swapdev_slot_free,
 	.self = live_self_task,
 	.spawn = live_spawn,
 	.wait = live_wait,
@@ -319,7 +322,7 @@ static int register_arena(struct live *l)
 }
 
 /* Frames that the budget leaves after everything the engine itself takes. */
-static uint64_t frames_of(uint64_t budget, uint32_t *garbage)
+static uint64_t frames_of(uint64_t budget, uint64_t zmem, uint32_t *garbage)
 {
 	/* per frame: memmap, buffer index, bitmap, chunk's share */
 	const uint64_t per_frame = sizeof(struct frame) + 4 + 1 + 14;
@@ -330,7 +333,8 @@ static uint64_t frames_of(uint64_t budget, uint32_t *garbage)
 	if (g > 1024)
 		g = 1024;
 	*garbage = (uint32_t)g;
-	return (budget - FIXED_BYTES - g * PAGE_SIZE) / (PAGE_SIZE + per_frame);
+	return (budget - FIXED_BYTES - zmem - g * PAGE_SIZE) /
+	       (PAGE_SIZE + per_frame);
 }
 
 static int start_engine(struct live *l)
@@ -340,7 +344,7 @@ static int start_engine(struct live *l)
 				    .nr_nodes = 1,
 				    .tunables = &l->cfg->tun};
 	uint32_t garbage;
-	uint64_t frames = frames_of(l->budget, &garbage);
+	uint64_t frames = frames_of(l->budget, zmemdev_bytes(l), &garbage);
 	int err;
 
 	cfg.zone_pages[0][0] = frames;
@@ -410,7 +414,7 @@ int live_start(struct live *l)
 			    "no userfaultfd or no I/O here (see weir doctor)");
 	live_enter(t);
 	err = start_engine(l);
-	if (!err && l->cfg->swap_bytes)
+	if (!err && (l->cfg->swap_bytes || l->cfg->zmem_bytes))
 		err = swapdev_open_own(l);
 	live_exit(t);
 	if (err)

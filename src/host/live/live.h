@@ -248,5 +248,7 @@ int swapdev_open_own(struct live *l);
 void swapdev_submit(struct weir_host *h, struct weir_io *io);
 void swapdev_discard(struct weir_host *h, uint32_t area, uint64_t slot,
 		     unsigned nr);
+void swapdev_slot_free(struct weir_host *h, uint32_t area, uint64_t slot,
+		       bool leased);
 
 #endif

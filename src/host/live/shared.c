@@ -76,6 +76,7 @@ static void slot_fold(struct weir_folded *sum, struct weir_slot *w)
 	raise_to(&sum->overhead_peak_bytes,
 		 atomic_load(&w->overhead_peak_bytes));
 	raise_to(&sum->swap_peak_bytes, atomic_load(&w->swap_peak_bytes));
+	raise_to(&sum->zmem_peak_bytes, atomic_load(&w->zmem_peak_bytes));
 	for (int i = 0; i < NR_UNMANAGED; i++)
 		raise_to(&sum->unmanaged_peak_bytes[i],
 			 atomic_load(&w->unmanaged_peak_bytes[i]));

@@ -31,11 +31,12 @@
 
 #define WEIR_SHARED_ENV	    "WEIR_SHARED"
 #define WEIR_SHARED_MAGIC   UINT64_C(0x316e757272696577) /* "weirrun1" */
-#define WEIR_SHARED_VERSION 1
+#define WEIR_SHARED_VERSION 2
 
 /* The least budget that can work, and the least swap worth having. */
 #define WEIR_MEMORY_MIN (UINT64_C(8) << 20)
 #define WEIR_SWAP_MIN	(UINT64_C(1) << 20)
+#define WEIR_ZMEM_MIN	(UINT64_C(1) << 20)
 
 #define WEIR_SLOTS     1024
 #define WEIR_PATH_MAX  4096
@@ -55,6 +56,8 @@ enum {
 struct weir_config {
 	uint64_t memory_bytes;
 	uint64_t swap_bytes;	       /* 0 = no swap */
+	uint64_t zmem_bytes;	       /* limit of compressed memory; 0 = none */
+	int32_t zmem_codec, zmem_level; /* enum zcodec_kind */
 	char swap_path[WEIR_PATH_MAX]; /* directory or file to be; absolute */
 	char uffd_path[64];	       /* a device, or "" for the system call */
 	uint64_t uffd_features;	       /* what the kernel offers */
@@ -107,6 +110,7 @@ struct weir_slot {
 	_Atomic uint64_t registered_bytes; /* address space in the books */
 	_Atomic uint64_t overhead_bytes, overhead_peak_bytes; /* engine's own */
 	_Atomic uint64_t swap_bytes, swap_peak_bytes;
+	_Atomic uint64_t zmem_bytes, zmem_peak_bytes; /* part of managed */
 	_Atomic uint64_t unmanaged_bytes[NR_UNMANAGED];
 	_Atomic uint64_t unmanaged_peak_bytes[NR_UNMANAGED];
 	char error[WEIR_ERROR_MAX];
@@ -118,7 +122,7 @@ struct weir_folded {
 	_Atomic uint32_t flags;
 	_Atomic int64_t stats[NR_STATS];
 	_Atomic uint64_t managed_peak_bytes, overhead_peak_bytes,
-		swap_peak_bytes;
+		swap_peak_bytes, zmem_peak_bytes;
 	_Atomic uint64_t unmanaged_peak_bytes[NR_UNMANAGED];
 };
 

@@ -8,6 +8,7 @@
 #include "engine/swap.h"
 #include "host/live/live.h"
 #include "host/live/sys.h"
+#include "host/live/zmemdev.h"
 #include "store/store.h"
 
 /* What a request needs below the engine. One for each of the engine's. */
@@ -19,6 +20,7 @@ struct carrier {
 	uint32_t buf[WEIR_IO_PAGES_MAX];
 	void *addr[WEIR_IO_PAGES_MAX];
 	struct iovec iov[WEIR_IO_PAGES_MAX];
+	struct store_split split;
 };
 
 static struct carrier *carriers;
@@ -50,6 +52,7 @@ static void carried(struct store_req *r)
 					"touches it");
 		arena_unpin(&l->arena, c->buf[i]);
 	}
+	io->in_memory = r->in_memory;
 	c->busy = 0;
 	io->done(&l->engine, io);
 	l->inside--;
@@ -80,7 +83,8 @@ void swapdev_submit(struct weir_host *h, struct weir_io *io)
 				    .status = io->status,
 				    .done = carried,
 				    .owner = c,
-				    .iov = c->iov};
+				    .iov = c->iov,
+				    .split = &c->split};
 	for (unsigned i = 0; i < io->nr; i++) {
 		c->addr[i] = io->nr == 1 && io->op == WEIR_IO_READ
 				     ? arena_contents_gap(h, io->pfn[i])
@@ -100,7 +104,18 @@ void swapdev_discard(struct weir_host *h, uint32_t area, uint64_t slot,
 		s->ops->discard(s, slot, nr);
 }
 
-int swapdev_open_own(struct live *l)
+void swapdev_slot_free(struct weir_host *h, uint32_t area, uint64_t slot,
+		       bool leased)
+{
+	struct store *s = live_of(h)->area[area].store;
+
+	if (s && s->ops->slot_free)
+		s->ops->slot_free(s, slot, leased);
+}
+
+/* The swap file of this process. 0: *out is NULL when it is to have none. */
+static int open_file(struct live *l, struct store **out, char *err,
+		     size_t errlen)
 {
 	struct store_file_opts o = {
 		.path = l->cfg->swap_path,
@@ -109,7 +124,21 @@ int swapdev_open_own(struct live *l)
 		.ring = l->ring,
 		.meta_alloc = live_meta_alloc,
 		.ctx = l};
-	struct store *s;
+	int ret;
+
+	*out = NULL;
+	if (!l->cfg->swap_bytes)
+		return 0;
+	ret = store_file_open(&o, out, err, errlen);
+	if (!ret && l->cfg->store_error[0])
+		ret = store_error_wrap(*out, l->cfg->store_error, out, err,
+				       errlen);
+	return ret;
+}
+
+int swapdev_open_own(struct live *l)
+{
+	struct store *s, *file;
 	char err[200];
 	int ret, type;
 
@@ -118,10 +147,10 @@ int swapdev_open_own(struct live *l)
 		if (!carriers)
 			return -ENOMEM;
 	}
-	ret = store_file_open(&o, &s, err, sizeof(err));
-	if (!ret && l->cfg->store_error[0])
-		ret = store_error_wrap(s, l->cfg->store_error, &s, err,
-				       sizeof(err));
+	ret = open_file(l, &file, err, sizeof(err));
+	s = file;
+	if (!ret && l->cfg->zmem_bytes)
+		ret = zmemdev_open(l, file, &s, err, sizeof(err));
 	if (ret) {
 		weir_slot_error(l->slot, 0, err);
 		live_logf(l, 0, "%s", err);

@@ -12,6 +12,7 @@
 #include "host/live/fork.h"
 #include "host/live/live.h"
 #include "host/live/sys.h"
+#include "host/live/zmemdev.h"
 
 /* About what two processors can touch for the first time, with huge pages. */
 #define GROWTH_MAX  (6ull << 30)
@@ -64,7 +65,8 @@ static uint64_t known_pages(struct live *l)
 	int64_t in_hand = (int64_t)l->arena.populated;
 	int64_t anon = l->as->nr_anon;
 
-	return (uint64_t)(anon + in_hand);
+	return (uint64_t)(anon + in_hand +
+			  weir__stat_read(&l->engine, STAT_nr_zspages));
 }
 
 static uint64_t frames_in_use(struct live *l)
@@ -100,6 +102,7 @@ void watch_publish(struct live *l)
 		  (long long)l->arena.garbage,
 		  (unsigned long long)frames_in_use(l),
 		  (unsigned long long)l->engine.nr_frames, regions_backlog(l));
+	zmemdev_publish(l);
 	/* Levels as they are; of what is counted, this process's own share. */
 	for (unsigned i = 0; i < NR_STATS; i++)
 		w->stats[i] = weir__stat_read(&l->engine, i) -
@@ -108,6 +111,10 @@ void watch_publish(struct live *l)
 			frames_in_use(l) * PAGE_SIZE);
 	weir_slot_level(&w->overhead_bytes, &w->overhead_peak_bytes,
 			l->overhead_pages * PAGE_SIZE);
+	weir_slot_level(&w->zmem_bytes, &w->zmem_peak_bytes,
+			(uint64_t)weir__stat_read(&l->engine,
+						  STAT_nr_zspages) *
+				PAGE_SIZE);
 	w->registered_bytes = l->registered_pages * PAGE_SIZE;
 	if (l->own_area >= 0)
 		weir_slot_level(&w->swap_bytes, &w->swap_peak_bytes,
