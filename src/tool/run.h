@@ -15,6 +15,7 @@
 struct run_options {
 	uint64_t memory_bytes; /* 0 = not given */
 	const char *swap;      /* as written, or NULL */
+	bool compress_given;
 	const char *zmem;      /* likewise */
 	const char *zmem_from; /* what named it, for messages */
 	uint64_t zmem_bytes;   /* 0 = no compressed memory */

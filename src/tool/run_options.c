@@ -230,6 +230,8 @@ static int set_value(struct run_options *o, const struct value *v)
 		o->swap = v->text;
 		return 0;
 	}
+	if (!strcmp(name, "compress"))
+		o->compress_given = true;
 	if (!strcmp(name, "zmem")) {
 		if (!*v->text)
 			return bad(v, "a size is needed");
@@ -305,7 +307,10 @@ static int read_option(struct run_options *o, int argc, char **argv, int *i)
 static int resolve_zmem(struct run_options *o)
 {
 	uint64_t most = o->memory_bytes / 100 * ZMEM_MAX_PERCENT;
-	const char *text = o->zmem ? o->zmem : ZMEM_DEFAULT, *why;
+	const char *text = o->zmem ? o->zmem
+			   : o->compress_given ? ZMEM_DEFAULT
+					       : "none",
+		   *why;
 	char have[SIZE_TEXT];
 
 	if (o->codec == ZCODEC_OFF || !strcmp(text, "none") || !truth(text)) {

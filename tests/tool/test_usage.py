@@ -197,7 +197,8 @@ def test_bad_zmem():
 
 def test_good_zmem():
     for args, limit, how, level in (
-            ((), 32 << 20, "lz4", 1),
+            ((), 0, "off", 0),
+            (("--compress", "lz4"), 32 << 20, "lz4", 1),
             (("--zmem", "20M"), 20 << 20, "lz4", 1),
             (("--zmem", "25%", "--compress", "zstd"), 16 << 20, "zstd", 1),
             (("--compress", "zstd:7"), 32 << 20, "zstd", 7),
