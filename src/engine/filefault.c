@@ -85,7 +85,6 @@ static struct frame *get_page(struct filefault *ff, int *err)
 					      ff->flags);
 		} else {
 			ff->major = true;
-			weir__stat_inc(ff->e, STAT_pgcache_miss);
 			weir__readahead_around(ff->file, ff->index, ff->flags);
 			f = weir__filemap_find(m, ff->index, err);
 			if (!f && *err != -ENOMEM)

@@ -270,6 +270,8 @@ struct frame *weir__frames_alloc(struct engine *e, gfp_t gfp, unsigned order)
 	gfp = weir__gfp_context(e, gfp);
 	if (gfp & GFP_DIRECT_RECLAIM)
 		weir__assert_may_sleep(e);
+	if (e->charge && gfp & GFP_MOVABLE && !e->charge(e, gfp))
+		return NULL;
 	if (gfp & GFP_KSWAPD_RECLAIM)
 		fast |= ALLOC_KSWAPD;
 	f = weir__get_page_from_freelist(e, gfp, order, fast);

@@ -101,6 +101,10 @@ static void note_state(struct batch *b, const struct frame *f)
 /* Step 1. The page goes on to `asked`, or is settled. */
 static void pick(struct batch *b, struct frame *f, struct list_head *asked)
 {
+	/* Reclaim came by before, and it is still being written. */
+	if (b->sc->limit && frame_test(f, FRAME_WRITEBACK) &&
+	    frame_test(f, FRAME_RECLAIM) && b->sc->gfp & GFP_FS)
+		weir__frame_wait(b->e, f, FRAME_WRITEBACK);
 	if (!weir__frame_trylock(f)) {
 		b->st->nr_busy++;
 		list_move_tail(&f->lru, &b->kept);

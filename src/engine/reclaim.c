@@ -124,6 +124,32 @@ uint64_t weir__try_to_free_pages(struct engine *e, gfp_t gfp, unsigned order)
 	return freed;
 }
 
+uint64_t weir__reclaim_limit(struct engine *e, gfp_t gfp)
+{
+	struct weir_host *h = e->host;
+	uint64_t start = h->ops->now_ns(h), freed;
+	struct scan_control sc = {
+	    .nr_to_reclaim = SWAP_CLUSTER_MAX,
+	    .gfp = weir__gfp_context(e, gfp),
+	    .priority = DEF_PRIORITY,
+	    .reclaim_zone = MAX_ZONES - 1,
+	    .who = RECLAIM_DIRECT,
+	    .swappiness = -1,
+	    .may_writepage = true,
+	    .may_unmap = true,
+	    .may_swap = true,
+	    .limit = true,
+	};
+
+	weir__stat_inc(e, STAT_limit_reclaim);
+	freed = weir__reclaim_run(e, &sc);
+	weir__event(e, "mm_vmscan_memcg_reclaim_end", freed, 0, 0);
+	start = h->ops->now_ns(h) - start;
+	weir__self(e)->stall_ns += start;
+	weir__stat_add(e, STAT_stall_ns, (int64_t)start);
+	return freed;
+}
+
 static uint64_t reclaim_some(struct engine *e, uint64_t nr, int swappiness)
 {
 	struct scan_control sc = {

@@ -28,6 +28,15 @@ unsigned weir__balance_pgdat(struct engine *e, struct node *n, unsigned order,
 uint64_t weir__reclaim_run(struct engine *e, struct scan_control *sc);
 /* Pages freed (0 = none). The caller is not in reclaim already. */
 uint64_t weir__try_to_free_pages(struct engine *e, gfp_t gfp, unsigned order);
+/* For a charge over the limit (limit.c): pages freed. */
+uint64_t weir__reclaim_limit(struct engine *e, gfp_t gfp);
+/*
+ * limit.c. All frames in use but those of the swap maps may be so many; 0 = no
+ * limit. Set at start-up, on a machine with enough memory above it that its
+ * watermarks are never met.
+ */
+void weir__limit_set(struct engine *e, uint64_t pages);
+uint64_t weir__limit_usage(struct engine *e);
 /* memory.reclaim: 0, or -EAGAIN when fewer than nr could be freed.
  * swappiness -1 = default. *freed is always set. */
 int weir__reclaim_pages(struct engine *e, uint64_t nr, int swappiness,

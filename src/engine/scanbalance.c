@@ -77,7 +77,8 @@ void weir__prepare_scan(struct engine *e, struct node *n,
 		    sc->force_deactivate || wants_deactivate(v, file);
 	sc->cache_trim_mode = list_size(v, LRU_INACTIVE_FILE) >> sc->priority &&
 			      !sc->may_deactivate[1] && !sc->no_cache_trim_mode;
-	sc->file_is_tiny = file_is_tiny(n, sc);
+	/* What is free beside the group is none of its business. */
+	sc->file_is_tiny = !sc->limit && file_is_tiny(n, sc);
 }
 
 void weir__snapshot_refaults(struct node *n)
@@ -133,6 +134,8 @@ static enum balance choose_balance(struct engine *e,
 				   unsigned swappiness)
 {
 	if (!sc->may_swap || !weir__anon_can_go(e))
+		return BALANCE_FILE;
+	if (sc->limit && !swappiness)
 		return BALANCE_FILE;
 	if (swappiness == SWAPPINESS_ANON_ONLY)
 		return BALANCE_ANON;

@@ -210,7 +210,9 @@ static unsigned collect(struct aspace *as, uint64_t start, unsigned nr,
 static bool read_neighbour(struct engine *e, swp_entry_t entry,
 			   struct weir_io **io)
 {
-	gfp_t gfp = (GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY);
+	/* At its limit a group has none that are free anyway. */
+	gfp_t gfp = e->charge ? GFP_HIGHUSER_MOVABLE | GFP_NORETRY
+			      : GFP_MOVABLE | GFP_NOWAIT | GFP_NORETRY;
 	struct frame *f;
 	bool fresh;
 	int err;

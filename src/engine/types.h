@@ -479,6 +479,12 @@ struct engine {
 	 */
 	struct frame *(*alloc_slow)(struct engine *e, gfp_t gfp,
 				    unsigned order);
+	/*
+	 * Likewise: a user page below the limit of a group (limit.c), or a
+	 * refusal. NULL: there is no limit but memory itself.
+	 */
+	bool (*charge)(struct engine *e, gfp_t gfp);
+	uint64_t limit_pages; /* (c) */
 	/* Likewise: wakes kswapd of a zone whose boost rose. May be NULL. */
 	void (*wake_boosted)(struct engine *e, struct zone *z);
 	/* (c) no lock is a scheduling point, and nobody counts them */

@@ -355,8 +355,8 @@ static void shrink_lruvec(struct engine *e, struct node *n,
 	 * its 32 pages are there: stopping would leave the later lists
 	 * unscanned in every pass of every allocating task.
 	 */
-	bool whole_round =
-	    sc->who == RECLAIM_DIRECT && sc->priority == DEF_PRIORITY;
+	bool whole_round = sc->who == RECLAIM_DIRECT && !sc->limit &&
+			   sc->priority == DEF_PRIORITY;
 
 	plan_quota(e, v, sc, nr);
 	memcpy(targets, nr, sizeof(targets));

@@ -36,6 +36,7 @@ struct scan_control {
 	bool cache_trim_mode, no_cache_trim_mode, file_is_tiny;
 	bool cache_trim_mode_failed; /* out: it was on and nothing came */
 	bool full_walk, proactive, hibernation;
+	bool limit; /* for a group at its limit: limit.c */
 	/* where the next batch will be taken from, perhaps: lruvec.h */
 	const struct frame *scout;
 	/* results */

@@ -42,10 +42,19 @@ struct place_table {
 	uint64_t size, nr; /* size: a power of two */
 };
 
+/* Which pages were touched: a bit for each, in leaves of 256 KiB. */
+#define SEEN_LEAVES ((uint64_t)1 << 15) /* 2^36 pages */
+#define SEEN_PAGES  ((uint64_t)1 << 21) /* of a leaf */
+
 struct places {
 	enum replay_addresses how; /* not AUTO */
 	struct place_table table;
+	uint64_t **seen; /* [SEEN_LEAVES]; NULL until asked */
+	uint64_t nr_seen;
 };
+
+/* The page at addr counts, if it has not yet. 0 or -ENOMEM. */
+int replay__place_see(struct places *p, uint64_t addr);
 
 void replay__places_init(struct places *p, enum replay_addresses how,
 			 enum trace_format format);

@@ -21,12 +21,13 @@ static void head(FILE *to, const struct replay_options *o,
 		r->trace.has_time ? "true" : "false", r->accesses, r->pages,
 		r->processes);
 	fprintf(to,
-		"  \"machine\": {\"memory_pages\": %" PRIu64
+		"  \"machine\": {\"cgroup\": %s, \"memory_pages\": %" PRIu64
 		", \"swap_pages\": %" PRIu64 ", \"nodes\": %u, \"rate\": %" PRIu64
 		", \"seed\": %" PRIu64 ", \"disk_ns\": %" PRIu64
 		", \"min\": %" PRIu64 ", \"low\": %" PRIu64
 		", \"high\": %" PRIu64 "},\n",
-		o->memory_pages, o->swap_pages, o->nodes, o->rate, o->seed,
+		o->cgroup ? "true" : "false", o->memory_pages, o->swap_pages,
+		o->nodes, o->rate, o->seed,
 		o->disk_ns, r->wmark[WMARK_MIN], r->wmark[WMARK_LOW],
 		r->wmark[WMARK_HIGH]);
 }
@@ -45,13 +46,14 @@ static void outcome(FILE *to, const struct replay_result *r)
 {
 	fprintf(to,
 		"  \"faults\": {\"minor\": %" PRIu64 ", \"major\": %" PRIu64
-		"},\n  \"refaults\": %" PRIu64 ",\n"
+		"},\n  \"misses\": %" PRIu64 ", \"refaults\": %" PRIu64
+		",\n"
 		"  \"time_ns\": %" PRIu64 ", \"program_ns\": %" PRIu64
 		", \"lost_ns\": %" PRIu64 ", \"stall_ns\": %" PRIu64 ",\n"
 		"  \"disk\": {\"reads\": %" PRIu64 ", \"writes\": %" PRIu64
 		"},\n  \"killed\": %" PRIu64 ", \"skipped\": %" PRIu64 ",\n",
 		replay_minor(r), replay_stat(r, STAT_pgmajfault),
-		replay_refaults(r), r->time_ns, r->program_ns,
+		replay_misses(r), replay_refaults(r), r->time_ns, r->program_ns,
 		r->time_ns > r->program_ns ? r->time_ns - r->program_ns : 0,
 		replay_stat(r, STAT_stall_ns), r->disk_reads, r->disk_writes,
 		r->killed, r->skipped);
@@ -68,7 +70,7 @@ static void series(FILE *to, const struct replay_series *s)
 		"accesses",      "time_ns",	 "inactive_anon",
 		"active_anon",   "inactive_file", "active_file",
 		"unevictable",   "free",	 "swap",
-		"minor",	 "major",	 "refaults",
+		"minor",	 "misses",	 "refaults",
 		"scan_kswapd",   "scan_direct",	 "steal_kswapd",
 		"steal_direct"};
 	unsigned n = sizeof(columns) / sizeof(*columns);
@@ -83,7 +85,7 @@ static void series(FILE *to, const struct replay_series *s)
 			a->accesses,	a->time_ns,	a->lru[0],
 			a->lru[1],	a->lru[2],	a->lru[3],
 			a->lru[4],	a->free,	a->swap,
-			a->minor,	a->major,	a->refault,
+			a->minor,	a->miss,	a->refault,
 			a->scan_kswapd, a->scan_direct, a->steal_kswapd,
 			a->steal_direct};
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/reclaim.h"
 #include "engine/swap.h"
 #include "engine/watermark.h"
 
@@ -22,6 +23,8 @@
 /* Of each further page of a request: 1.6 GB/s. */
 #define PAGE_NS	   2500
 #define DISK_DEPTH 32
+/* Around a group: 128 MiB, for the swap maps and the watermarks. */
+#define AROUND_PAGES ((uint64_t)32768)
 
 int replay__fail(struct replay_error *err, int rc, int exit_status,
 		 const char *fmt, ...)
@@ -35,6 +38,14 @@ int replay__fail(struct replay_error *err, int rc, int exit_status,
 	return rc;
 }
 
+/* A group's machine never comes near its watermarks. */
+static uint64_t ram_pages(const struct replay_options *o)
+{
+	if (!o->cgroup)
+		return o->memory_pages;
+	return o->memory_pages + o->memory_pages / 4 + AROUND_PAGES;
+}
+
 static void configure(const struct replay_options *o, struct sim_config *c)
 {
 	sim_config_default(c);
@@ -45,7 +56,7 @@ static void configure(const struct replay_options *o, struct sim_config *c)
 	c->nodes = o->nodes;
 	c->cpus = o->nodes * 2;
 	for (unsigned n = 0; n < o->nodes; n++)
-		c->zone_pages[n][0] = o->memory_pages / o->nodes;
+		c->zone_pages[n][0] = ram_pages(o) / o->nodes;
 	c->swap_slots[0] = o->swap_pages ? o->swap_pages + 1 : 0;
 	c->tunables = &o->tun;
 	c->touch_ns = 0; /* the player says how fast */
@@ -54,6 +65,7 @@ static void configure(const struct replay_options *o, struct sim_config *c)
 	c->read_ns = o->disk_ns;
 	c->write_ns = o->disk_ns;
 	c->page_ns = PAGE_NS;
+	c->wire_ns = PAGE_NS;
 	c->jitter_ns = o->disk_ns / 4;
 	c->queue_depth = DISK_DEPTH;
 }
@@ -76,8 +88,11 @@ struct sim *replay__machine(const struct replay_options *o,
 		return NULL;
 	}
 	rc = sim_boot(s);
-	if (!rc)
+	if (!rc) {
+		if (o->cgroup)
+			weir__limit_set(sim_engine(s), o->memory_pages);
 		return s;
+	}
 	replay__fail(err, rc, EXIT_SOFTWARE, "the machine does not start: %s",
 		     sim_why(s)[0] ? sim_why(s) : strerror(-rc));
 	sim_destroy(s);
@@ -103,8 +118,8 @@ void replay__sample(struct sim *s, struct replay_sample *at)
 		for (unsigned z = 0; z < e->nodes[n].nr_zones; z++)
 			at->free += (uint64_t)e->nodes[n].zones[z].free_pages;
 	at->swap = weir__swap_total(e) - weir__swap_nr_free(e);
-	at->major = stat_of(e, STAT_pgmajfault);
-	at->minor = stat_of(e, STAT_pgfault) - at->major;
+	at->minor = stat_of(e, STAT_pgfault) - stat_of(e, STAT_pgmajfault);
+	at->miss = stat_of(e, STAT_pgmajfault) + stat_of(e, STAT_pgcache_miss);
 	at->refault = stat_of(e, STAT_workingset_refault_anon) +
 		      stat_of(e, STAT_workingset_refault_file);
 	at->scan_kswapd = stat_of(e, STAT_pgscan_kswapd);

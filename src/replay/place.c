@@ -12,6 +12,7 @@
  */
 #include "replay/internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define TABLE_MIN   ((uint64_t)1 << 12)
@@ -32,6 +33,31 @@ void replay__places_free(struct places *p)
 	free(p->table.key);
 	free(p->table.value);
 	p->table = (struct place_table){0};
+	for (uint64_t i = 0; p->seen && i < SEEN_LEAVES; i++)
+		free(p->seen[i]);
+	free(p->seen);
+	p->seen = NULL;
+}
+
+int replay__place_see(struct places *p, uint64_t addr)
+{
+	uint64_t page = addr / REPLAY_PAGE, bit = page % SEEN_PAGES;
+	uint64_t **leaf;
+
+	if (!p->seen)
+		p->seen = calloc(SEEN_LEAVES, sizeof(*p->seen));
+	if (!p->seen)
+		return -ENOMEM;
+	leaf = &p->seen[page / SEEN_PAGES % SEEN_LEAVES];
+	if (!*leaf)
+		*leaf = calloc(SEEN_PAGES / 64, sizeof(**leaf));
+	if (!*leaf)
+		return -ENOMEM;
+	if (!((*leaf)[bit / 64] >> bit % 64 & 1)) {
+		(*leaf)[bit / 64] |= (uint64_t)1 << bit % 64;
+		p->nr_seen++;
+	}
+	return 0;
 }
 
 static uint64_t slot_of(const struct place_table *t, uint64_t key)

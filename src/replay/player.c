@@ -44,6 +44,7 @@ struct player {
 	struct sim *s;
 	struct trace_reader *in;
 	struct places places;
+	struct file *file; /* of the trace, where it is one */
 	int rc;
 
 	struct process *procs;
@@ -71,6 +72,22 @@ static int bad(struct player *pl, int exit_status, const char *what)
 
 /* --- processes ------------------------------------------------------------ */
 
+/* Everything the trace may name. */
+static int map_memory(struct player *pl, struct process *pr)
+{
+	switch (pl->o->kind) {
+	case REPLAY_FILE:
+		return 0;
+	case REPLAY_MAPPED:
+		return sim_mmap_file(pr->p, PLACE_START, PLACE_END,
+				     REGION_READ | REGION_WRITE | REGION_SHARED,
+				     pl->file, PLACE_START / REPLAY_PAGE);
+	default:
+		return sim_mmap(pr->p, PLACE_START, PLACE_END,
+				REGION_READ | REGION_WRITE, false);
+	}
+}
+
 static int process_new(struct player *pl, uint32_t pid)
 {
 	struct process *pr;
@@ -89,8 +106,7 @@ static int process_new(struct player *pl, uint32_t pid)
 	*pr = (struct process){.pid = pid};
 	rc = sim_proc_create(pl->s, &pr->p);
 	if (!rc)
-		rc = sim_mmap(pr->p, PLACE_START, PLACE_END,
-			      REGION_READ | REGION_WRITE, false);
+		rc = map_memory(pl, pr);
 	if (rc)
 		return bad(pl, EXIT_SOFTWARE,
 			   "the memory is too small for another process");
@@ -175,7 +191,10 @@ static int hand_over(struct player *pl)
 		pace = keep_time(pl);
 	else
 		pl->r->program_ns += nr * pace;
-	if (pr->p)
+	if (pr->p && pl->o->kind == REPLAY_FILE)
+		done = (unsigned)sim_read_many(pr->p, pl->file, pl->access, nr,
+					       pace, &rc);
+	else if (pr->p)
 		done = (unsigned)sim_touch_many(pr->p, pl->access, nr, pace,
 						&rc);
 	pl->nr = 0;
@@ -192,6 +211,10 @@ static int touch_one(struct player *pl, uint64_t page, bool write)
 	if (!addr)
 		return bad(pl, EXIT_SOFTWARE,
 			   "more pages than this machine can keep apart");
+	/* Elsewhere the engine's first touches are the count. */
+	if (pl->o->kind != REPLAY_ANON &&
+	    replay__place_see(&pl->places, addr))
+		return bad(pl, EXIT_SOFTWARE, "out of memory");
 	pl->access[pl->nr++] = addr | write;
 	return pl->nr == COLLECT ? hand_over(pl) : 0;
 }
@@ -286,6 +309,8 @@ static void end_of_trace(struct player *pl)
 	replay__sample(pl->s, &at);
 	replay__series_end(&pl->r->series, &at);
 	replay__outcome(pl->s, pl->r);
+	if (pl->o->kind != REPLAY_ANON)
+		pl->r->pages = pl->places.nr_seen;
 	pl->r->time_ns -= pl->began;
 	trace_reader_info(pl->in, &pl->r->trace);
 }
@@ -296,6 +321,11 @@ static void play(void *arg)
 	struct trace_event ev[TRACE_BATCH];
 	int n;
 
+	if (pl->o->kind != REPLAY_ANON &&
+	    sim_file_create(pl->s, MAPPING_FILE, PLACE_END, 0, &pl->file)) {
+		bad(pl, EXIT_SOFTWARE, "the memory is too small for a file");
+		return;
+	}
 	while ((n = trace_read(pl->in, ev, TRACE_BATCH)) > 0)
 		for (int i = 0; i < n; i++)
 			if (event(pl, &ev[i]))

@@ -35,12 +35,21 @@ enum replay_addresses {
 	ADDRESSES_PACKED /* in the order of their first touch */
 };
 
+/* What the pages of a trace without mappings are. */
+enum replay_kind {
+	REPLAY_ANON,  /* anonymous memory */
+	REPLAY_FILE,  /* a file that is read and written */
+	REPLAY_MAPPED /* a file that is mapped, shared */
+};
+
 struct replay_options {
 	struct trace_options trace;
+	enum replay_kind kind;
 	uint64_t memory_pages;
 	uint64_t swap_pages; /* 0 = none */
 	struct tunables tun;
 	uint32_t nodes;
+	bool cgroup; /* the memory is a group's limit, on a larger machine */
 	uint64_t rate; /* accesses a second, of a trace without times */
 	uint64_t seed;
 	uint64_t disk_ns; /* one request */
@@ -61,7 +70,7 @@ struct replay_sample {
 	uint64_t accesses, time_ns;
 	uint64_t lru[NR_LRU_LISTS];
 	uint64_t free, swap;
-	uint64_t minor, major, refault;
+	uint64_t minor, miss, refault;
 	uint64_t scan_kswapd, scan_direct, steal_kswapd, steal_direct;
 };
 
@@ -106,6 +115,13 @@ static inline uint64_t replay_stat(const struct replay_result *r,
 static inline uint64_t replay_minor(const struct replay_result *r)
 {
 	return replay_stat(r, STAT_pgfault) - replay_stat(r, STAT_pgmajfault);
+}
+/* Accesses that had to wait for the disk: major faults, and pages that a read
+ * did not find in the page cache. */
+static inline uint64_t replay_misses(const struct replay_result *r)
+{
+	return replay_stat(r, STAT_pgmajfault) +
+	       replay_stat(r, STAT_pgcache_miss);
 }
 static inline uint64_t replay_refaults(const struct replay_result *r)
 {

@@ -22,7 +22,8 @@ static void head(FILE *to, const struct replay_options *o,
 		replay__size(r->pages, c));
 	if (r->processes > 1)
 		fprintf(to, ", %" PRIu64 " processes", r->processes);
-	fprintf(to, "\nmemory %s", replay__size(o->memory_pages, a));
+	fprintf(to, "\n%s %s", o->cgroup ? "control group of" : "memory",
+		replay__size(o->memory_pages, a));
 	if (o->swap_pages)
 		fprintf(to, ", swap %s", replay__size(o->swap_pages, b));
 	else
@@ -53,6 +54,10 @@ static void faults(FILE *to, const struct replay_result *r)
 	line_percent(to, "minor faults", replay_minor(r), r->accesses,
 		     "accesses");
 	line_percent(to, "major faults", major, r->accesses, "accesses");
+	if (replay_stat(r, STAT_pgcache_miss))
+		line_percent(to, "missing in the page cache",
+			     replay_stat(r, STAT_pgcache_miss), r->accesses,
+			     "accesses");
 	line_percent(to, "refaults", replay_refaults(r), r->accesses,
 		     "accesses");
 	line_percent(to, "  activated at once",
@@ -83,16 +88,20 @@ static void reclaim(FILE *to, const struct replay_result *r)
 	fputc('\n', to);
 	line_percent(to, "  stolen", replay_stat(r, STAT_pgsteal_direct), d,
 		     "scanned");
-	line(to, "direct reclaims", replay_stat(r, STAT_allocstall));
+	line(to, "direct reclaims",
+	     replay_stat(r, STAT_allocstall) +
+		     replay_stat(r, STAT_limit_reclaim));
 	fprintf(to, "   %s in them\n",
 		replay__seconds(replay_stat(r, STAT_stall_ns), a));
-	line(to, "pages read from swap", replay_stat(r, STAT_pswpin));
+	line(to, "pages read",
+	     replay_stat(r, STAT_pswpin) + replay_stat(r, STAT_pgfilein));
 	fprintf(to, "   in %s requests\n", replay__count(r->disk_reads, a));
-	line(to, "pages written to swap", replay_stat(r, STAT_pswpout));
+	line(to, "pages written", replay_stat(r, STAT_nr_written));
 	fprintf(to, "   in %s requests\n", replay__count(r->disk_writes, a));
 }
 
-static void the_end(FILE *to, const struct replay_result *r)
+static void the_end(FILE *to, const struct replay_options *o,
+		    const struct replay_result *r)
 {
 	const struct replay_sample *at = &r->series.at[r->series.nr - 1];
 	static const char *const names[] = {"inactive anon", "active anon",
@@ -108,8 +117,14 @@ static void the_end(FILE *to, const struct replay_result *r)
 		fprintf(to, "   %s\n", replay__size(at->lru[l], a));
 	}
 	line(to, "free", at->free);
-	fprintf(to, "   min %" PRIu64 ", low %" PRIu64 ", high %" PRIu64 "\n",
-		r->wmark[WMARK_MIN], r->wmark[WMARK_LOW], r->wmark[WMARK_HIGH]);
+	if (o->cgroup)
+		fprintf(to, "   of the whole machine\n");
+	else
+		fprintf(to,
+			"   min %" PRIu64 ", low %" PRIu64 ", high %" PRIu64
+			"\n",
+			r->wmark[WMARK_MIN], r->wmark[WMARK_LOW],
+			r->wmark[WMARK_HIGH]);
 	line(to, "in swap", at->swap);
 	fprintf(to, "   %s\n", replay__size(at->swap, a));
 }
@@ -141,6 +156,6 @@ void replay_report(FILE *to, const struct replay_options *o,
 	faults(to, r);
 	fputc('\n', to);
 	reclaim(to, r);
-	the_end(to, r);
+	the_end(to, o, r);
 	times(to, r);
 }

@@ -13,8 +13,8 @@ static void row(FILE *to, const struct sweep_point *p, bool smallest)
 
 	fprintf(to, "%c%11s %13s %6.2f %% %13s %6.2f %% %8.2f %% %7.2f x%s\n",
 		smallest ? '>' : ' ', replay__size(p->memory_pages, a),
-		replay__count(replay_stat(r, STAT_pgmajfault), b),
-		replay__percent(replay_stat(r, STAT_pgmajfault), r->accesses),
+		replay__count(replay_misses(r), b),
+		replay__percent(replay_misses(r), r->accesses),
 		replay__count(replay_refaults(r), c),
 		replay__percent(replay_refaults(r), r->accesses),
 		replay__percent(replay_stall_ns(r), r->time_ns),
@@ -47,7 +47,7 @@ void replay_sweep_report(FILE *to, const struct replay_options *o,
 		trace_format_name(r->trace.format), replay__count(r->pages, b),
 		replay__size(r->pages, c));
 	fprintf(to, " %11s %13s %8s %13s %8s %10s %9s\n", "memory",
-		"major faults", "", "refaults", "", "stalled", "time");
+		"misses", "", "refaults", "", "stalled", "time");
 	for (unsigned i = 0; i < s->nr; i++)
 		row(to, &s->at[i], s->at[i].memory_pages == s->smallest);
 	if (!s->bounded)
@@ -69,13 +69,15 @@ static void json_point(FILE *to, const struct sweep_point *p)
 
 	fprintf(to,
 		"    {\"memory_pages\": %" PRIu64 ", \"minor\": %" PRIu64
-		", \"major\": %" PRIu64 ", \"refaults\": %" PRIu64
+		", \"major\": %" PRIu64 ", \"misses\": %" PRIu64
+		", \"refaults\": %" PRIu64
 		", \"activations\": %" PRIu64 ",\n     \"scanned\": %" PRIu64
 		", \"stolen\": %" PRIu64 ", \"stall_ns\": %" PRIu64
 		", \"time_ns\": %" PRIu64 ", \"program_ns\": %" PRIu64
 		", \"killed\": %" PRIu64 "}",
 		p->memory_pages, replay_minor(r),
-		replay_stat(r, STAT_pgmajfault), replay_refaults(r),
+		replay_stat(r, STAT_pgmajfault), replay_misses(r),
+		replay_refaults(r),
 		replay_stat(r, STAT_pgactivate),
 		replay_stat(r, STAT_pgscan_kswapd) +
 			replay_stat(r, STAT_pgscan_direct),

@@ -255,6 +255,19 @@ static int set_columns(struct replay_command *c, const struct value *v)
 	return 0;
 }
 
+static int set_kind(struct replay_command *c, const struct value *v)
+{
+	static const char *const words[] = {"anon", "file", "mapped"};
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (!strcmp(v->text, words[i])) {
+			c->o.kind = (enum replay_kind)i;
+			return 0;
+		}
+	}
+	return bad(v, "there are anon, file and mapped");
+}
+
 static int set_addresses(struct replay_command *c, const struct value *v)
 {
 	if (!strcmp(v->text, "as-is"))
@@ -308,14 +321,24 @@ static int set_events(struct replay_command *c, const struct value *v)
 	return set_file(v, &c->events, &c->events_file);
 }
 
-static int set_quiet(struct replay_command *c, const struct value *v)
+static int set_flag(const struct value *v, bool *out)
 {
 	int yes = v->text ? truth(v->text) : 1;
 
 	if (yes < 0)
 		return bad(v, "yes or no is needed");
-	c->quiet = yes;
+	*out = yes;
 	return 0;
+}
+
+static int set_quiet(struct replay_command *c, const struct value *v)
+{
+	return set_flag(v, &c->quiet);
+}
+
+static int set_cgroup(struct replay_command *c, const struct value *v)
+{
+	return set_flag(v, &c->o.cgroup);
 }
 
 static const struct {
@@ -330,7 +353,8 @@ static const struct {
 	{"json", set_json},	    {"events", set_events},
 	{"quiet", set_quiet},	    {"sweep", set_sweep},
 	{"jobs", set_jobs},	    {"max-refaults", set_max_refaults},
-	{"max-stall", set_max_stall},
+	{"max-stall", set_max_stall}, {"cgroup", set_cgroup},
+	{"kind", set_kind},
 };
 
 static int set_value(struct replay_command *c, const struct value *v)

@@ -91,6 +91,34 @@ def test_rate_is_the_programs_time():
     assert j["program_ns"] == 3 * 4096 * 1000000, j["program_ns"]
 
 
+def test_kinds_of_pages():
+    file = outcome(LOOP, "--memory", "64M", "--kind", "file")
+    assert file["trace"]["pages"] == 4096
+    assert file["faults"] == {"minor": 0, "major": 0}
+    # readahead: few reads find nothing, and the second round finds all
+    assert 0 < file["misses"] < 64, file["misses"]
+    assert file["stats"]["pgfilein"] == 4096
+    mapped = outcome(LOOP, "--memory", "64M", "--kind", "mapped")
+    assert mapped["trace"]["pages"] == 4096
+    assert mapped["faults"]["major"] == mapped["misses"] > 0
+    small = outcome(LOOP, "--memory", "8M", "--kind", "file")
+    assert small["refaults"] > 4096
+    assert small["stats"]["workingset_refault_file"] == small["refaults"]
+
+
+def test_a_groups_limit_needs_no_kswapd():
+    j = outcome(ZIPF, "--memory", "4M", "--cgroup")
+    s = j["stats"]
+    assert s["pgscan_kswapd"] == 0 and s["pgsteal_direct"] > 0, s
+    assert s["limit_reclaim"] > 0 and s["allocstall"] == 0, s
+    in_use = s["pgalloc"] - s["pgfree"]
+    assert 1000 <= in_use <= 1024 + 64, in_use
+    machine = outcome(ZIPF, "--memory", "4M")
+    assert machine["stats"]["pgscan_kswapd"] > 0
+    # the machine keeps some memory free, the group does not
+    assert j["faults"]["major"] < machine["faults"]["major"]
+
+
 def test_no_swap_and_too_little_memory_kills():
     j = outcome(LOOP, "--memory", "4M", "--swap", "none")
     assert j["killed"] == 1 and j["skipped"] > 0, j
@@ -193,6 +221,7 @@ def test_bad_usage():
             ([ZIPF, "--memory", "4M", "--tune", "nonsense=1"], "no tunable"),
             ([ZIPF, "--memory", "4M", "--format", "doc"], "oracleGeneral"),
             ([ZIPF, "--memory", "4M", "--speed"], "unknown option"),
+            ([ZIPF, "--memory", "4M", "--kind", "tape"], "mapped"),
             ([ZIPF, "--sweep", "4M"], "two sizes"),
             ([ZIPF, "--sweep", "4M..2M"], "not larger"),
             ([ZIPF, "--sweep", "2M..4M:1"], "from 2"),

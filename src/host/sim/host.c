@@ -634,6 +634,29 @@ int64_t sim_write(struct sim_proc *p, struct file *f, uint64_t pos,
 	return FOR_PROC(p, weir__file_write(f, pos, len, buf));
 }
 
+size_t sim_read_many(struct sim_proc *p, struct file *f, const uint64_t *access,
+		     size_t nr, uint64_t pace, int *rc)
+{
+	struct sim_proc *before = sim__work_for(p->sim, p);
+	struct sim *s = p->sim;
+	size_t done;
+	int64_t got = 0;
+
+	for (done = 0; done < nr && got >= 0 && !p->killed; done++) {
+		uint64_t pos = access[done] & ~(uint64_t)1;
+
+		sim__pass(&s->sched, pace);
+		sim__touch_point(s);
+		if (access[done] & 1)
+			got = weir__file_write(f, pos, PAGE_SIZE, NULL);
+		else
+			got = weir__file_read(f, pos, PAGE_SIZE, NULL);
+	}
+	*rc = p->killed ? -EINTR : got < 0 ? (int)got : 0;
+	sim__work_for(s, before);
+	return *rc ? done - (done > 0) : done;
+}
+
 int sim_truncate(struct sim_proc *p, struct file *f, uint64_t size)
 {
 	return FOR_PROC(p, weir__file_truncate(f->mapping, size));

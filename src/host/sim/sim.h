@@ -228,6 +228,10 @@ int sim_file_create(struct sim *s, enum mapping_kind kind, uint64_t size,
  */
 int64_t sim_read(struct sim_proc *p, struct file *f, uint64_t pos, uint64_t len,
 		 void *buf);
+/* Many reads and writes of one page each: access[i] is its byte offset, the
+ * lowest bit set for a write; otherwise as sim_touch_many. */
+size_t sim_read_many(struct sim_proc *p, struct file *f, const uint64_t *access,
+		     size_t nr, uint64_t pace, int *rc);
 int64_t sim_write(struct sim_proc *p, struct file *f, uint64_t pos,
 		  uint64_t len, const void *buf);
 int sim_truncate(struct sim_proc *p, struct file *f, uint64_t size);
