@@ -97,7 +97,7 @@ def test_kinds_of_pages():
     assert file["faults"] == {"minor": 0, "major": 0}
     # readahead: few reads find nothing, and the second round finds all
     assert 0 < file["misses"] < 64, file["misses"]
-    assert file["stats"]["pgfilein"] == 4096
+    assert 4096 <= file["stats"]["pgfilein"] < 4096 + 128
     mapped = outcome(LOOP, "--memory", "64M", "--kind", "mapped")
     assert mapped["trace"]["pages"] == 4096
     assert mapped["faults"]["major"] == mapped["misses"] > 0
