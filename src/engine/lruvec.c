@@ -372,9 +372,12 @@ NO_TSAN const struct frame *weir__lru_scout_start(const struct lruvec *v,
 NO_TSAN const struct frame *weir__lru_scout_step(const struct engine *e,
 						 const struct frame *f)
 {
-	const struct frame *next = list_entry(f->lru.prev, struct frame, lru);
+	/* As a number: the link may be anything, NULL too. */
+	uintptr_t at = (uintptr_t)f->lru.prev - offsetof(struct frame, lru);
+	const struct frame *next = (const struct frame *)at;
 
-	if (next < e->memmap || next >= e->memmap + e->nr_frames)
+	if (at < (uintptr_t)e->memmap ||
+	    at >= (uintptr_t)(e->memmap + e->nr_frames))
 		return NULL;
 	__builtin_prefetch(next, 1);
 	return next;
